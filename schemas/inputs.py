@@ -1,0 +1,166 @@
+"""The records that come in. Prices are doubles as quoted; every amount derived from them is rounded (risk.amounts)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.scalars import Money, Quantity, Time
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Rate = Annotated[float, msgspec.Meta(ge=0, le=10)]
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every input carries: when the firm received it. Live, the log-append time replaces the payload's value."""
+
+    arrived_at: Time | None = None
+
+
+class Fill(Input, frozen=True, kw_only=True):
+    """An execution, or its correction or bust. Per original fill the highest version holds, whatever the order."""
+
+    fill_id: Id
+    account_id: Id
+    symbol: Id
+    quantity: Quantity
+    price: Annotated[float, msgspec.Meta(ge=0)]
+    fees: Money = Money(0)
+    executed_at: Time | None = None
+    kind: Literal["NEW", "CORRECT", "BUST"] = "NEW"
+    ref_fill_id: Id | None = None
+    version: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class Cash(Input, frozen=True, kw_only=True):
+    """A cash movement; the amount is signed, positive into the account."""
+
+    cash_id: Id
+    account_id: Id
+    amount: Money
+    kind: Literal["DEPOSIT", "WITHDRAWAL", "JOURNAL", "DIVIDEND", "INTEREST", "FEE", "REVERSAL"]
+    cleared: bool = True
+
+
+class Price(Input, frozen=True, kw_only=True):
+    """A quote; the newest by (as_of, sequence, source, content) holds, never the last to arrive."""
+
+    symbol: Id
+    price: Positive
+    as_of: Time
+    source: str = ""
+    status: Literal["LIVE", "INDICATIVE", "HALTED", "CLOSE"] = "LIVE"
+    implied_volatility: Positive | None = None
+    sequence: int = 0
+
+
+class Beta(Input, frozen=True, kw_only=True):
+    """A symbol's beta to SPY, with the window (days) and observations it was estimated from."""
+
+    symbol: Id
+    beta: float
+    effective_at: Time
+    window: int | None = None
+    observations: int | None = None
+
+
+class Instrument(Input, frozen=True, kw_only=True):
+    """What a symbol is. Strike in dollars, multiplier in units of the underlying, leverage as a factor."""
+
+    symbol: Id
+    type: Literal["STOCK", "ETF", "INDEX", "OPTION"] = "STOCK"
+    underlying: Id | None = None
+    strike: Positive | None = None
+    expiry: Time | None = None
+    right: Literal["CALL", "PUT"] | None = None
+    multiplier: Positive = 1.0
+    exercise: Literal["AMERICAN", "EUROPEAN"] | None = None
+    class_group: Id | None = None
+    product_group: Id | None = None
+    leverage: float = 1.0
+    margin_eligible: bool = True
+    average_daily_volume: Positive | None = None
+    sector: str | None = None
+
+
+class Account(Input, frozen=True, kw_only=True):
+    """An account's terms: regime, house rates, symbols to liquidate last."""
+
+    account_id: Id
+    margin_type: Literal["STRATEGY", "PORTFOLIO", "GOOD_FAITH"] = "STRATEGY"
+    house_long_rate: Rate | None = None
+    house_short_rate: Rate | None = None
+    liquidate_last: tuple[Id, ...] = ()
+
+
+class SnapshotPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A position of a snapshot with the close it was valued at and its cost."""
+
+    symbol: Id
+    quantity: Quantity
+    close: Positive | None = None
+    cost: Money | None = None
+
+
+class SnapshotFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fill already inside a snapshot: enough to recognise its duplicate and to undo it when it is corrected."""
+
+    fill_id: Id
+    version: int
+    symbol: Id
+    quantity: Quantity
+    price: float
+    fees: Money
+    executed_at: Time | None
+    arrived_at: Time
+    effective: bool
+
+
+class PricedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A position at the price it was valued at, with that price's state (risk.validity)."""
+
+    symbol: Id
+    quantity: Quantity
+    price: float
+    state: str
+
+
+class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an open consequence rests on: the cash, positions and prices of its opening instant."""
+
+    event_id: str
+    opened_at: Time
+    cash: Money
+    positions: tuple[PricedPosition, ...]
+
+
+class Snapshot(Input, frozen=True, kw_only=True):
+    """An account's whole state at its instant; it replaces what was there. Records before the cut are ignored after it."""
+
+    account_id: Id
+    as_of: Time
+    positions: tuple[SnapshotPosition, ...] = ()
+    cash: Money = Money(0)
+    sma: Money = Money(0)
+    fills: tuple[SnapshotFill, ...] = ()
+    cash_ids: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    deficient_since: Time | None = None
+    opened: dict[str, OpenedOn] = {}
+    audit_head: str = ""
+    cut: Time | None = None
+
+
+class Override(Input, frozen=True, kw_only=True):
+    """An operator's decision on an account, with who, who else, why and until when."""
+
+    override_id: Id
+    account_id: Id
+    operator: Id
+    approver: Id | None = None
+    reason: str
+    action: Literal["EXTEND", "WAIVE", "RESTRICT", "RELEASE", "APPROVE", "REJECT"]
+    target: str | None = None
+    expires_at: Time | None = None

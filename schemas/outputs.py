@@ -1,0 +1,154 @@
+"""The records that go out. Each has an event_id that is a pure function of its content (schemas.ids)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas.inputs import PricedPosition
+from schemas.scalars import Money, Ratio, Time
+
+Level = Literal["NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every output carries; as_of is the evaluation instant, rulebook the name@hash that was in force."""
+
+    event_id: str = ""
+    account_id: str
+    as_of: Time
+    rulebook: str
+
+
+class MarginCalc(Event, frozen=True, kw_only=True):
+    """Margin figures of one account. Shares are of gross market value; cushion is null at a zero requirement."""
+
+    published_for: Literal["LEVEL", "MOVE", "HEARTBEAT", "ALL", "CLOSE"]
+    cash: Money
+    long_market_value: Money
+    short_market_value: Money
+    equity: Money
+    maintenance_requirement: Money
+    concentration_addon: Money
+    requirement: Money
+    excess: Money
+    cushion: Ratio | None
+    stale_share: Ratio
+    defaulted_share: Ratio
+    excluded: int
+
+
+class StressScenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One SPY move: the P&L, the equity after it, and the excess with the requirement held and recomputed."""
+
+    move: Ratio
+    pnl: Money
+    equity: Money
+    excess_fixed: Money
+    requirement_restressed: Money
+    excess_restressed: Money
+
+
+class StressBetaSpy(Event, frozen=True, kw_only=True):
+    """The beta-weighted SPY ladder of one account."""
+
+    beta_weighted_exposure: Money
+    defaulted_share: Ratio
+    scenarios: tuple[StressScenario, ...]
+
+
+class TimsPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One valuation point of the portfolio-margin grid."""
+
+    move: Ratio
+    pnl: Money
+
+
+class StressTims(Event, frozen=True, kw_only=True):
+    """The portfolio-margin grid of one account: requirement = |worst loss|."""
+
+    points: tuple[TimsPoint, ...]
+    worst_move: Ratio
+    worst_loss: Money
+    requirement: Money
+    excess: Money
+
+
+class AccountState(Event, frozen=True, kw_only=True):
+    """Where an account stands: its level, the clocks that run, and what it holds."""
+
+    level: Level
+    since: Time | None
+    deficient_since: Time | None
+    equity: Money
+    requirement: Money
+    excess: Money
+    open_events: tuple[str, ...]
+    positions: tuple[PricedPosition, ...]
+
+
+class Alert(Event, frozen=True, kw_only=True):
+    """Something a person should see: a change of level, a review, a provisional account, an unpriced short."""
+
+    kind: Literal["LEVEL", "REVIEW", "PROVISIONAL_ACCOUNT", "UNPRICED_SHORT", "LATE_RECORD"]
+    level: Level
+    previous_level: Level
+    message: str
+    equity: Money
+    requirement: Money
+    cushion: Ratio | None
+
+
+class Consequence(Event, frozen=True, kw_only=True):
+    """An enforcement action of one cause; supersedes names the event that this one closes or cancels."""
+
+    cause_id: str
+    rule: str
+    equity: Money
+    requirement: Money
+    supersedes: str | None = None
+
+
+class MarginCall(Consequence, frozen=True, kw_only=True):
+    """A margin call: opened, met, or cancelled by a correction."""
+
+    status: Literal["OPENED", "MET", "CANCELLED"]
+    amount: Money
+    due_at: Time | None = None
+
+
+class Restriction(Consequence, frozen=True, kw_only=True):
+    """Close-only, imposed or lifted; stressed_equity is equity after the rulebook's severe move."""
+
+    status: Literal["IMPOSED", "LIFTED", "CANCELLED"]
+    stressed_equity: Money
+
+
+class Liquidation(Consequence, frozen=True, kw_only=True):
+    """A liquidation that a persisting deficiency makes due, and its end."""
+
+    status: Literal["DUE", "CLEARED", "CANCELLED"]
+    deficiency: Money
+    deficient_since: Time | None
+    market_value_to_close: Money
+
+
+class Audit(Event, frozen=True, kw_only=True):
+    """One link of an account's chain: what was decided, on which inputs; previous is the hash of the link before."""
+
+    kind: Literal["DECISION", "CORRECTION", "LATE", "OVERRIDE", "CLOSE"]
+    causation_id: str | None
+    inputs: dict[str, str]
+    positions: tuple[PricedPosition, ...]
+    previous: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record that could not be used: where it came from, its bytes (base64 in JSON), and what to fix."""
+
+    topic: str
+    partition: int
+    offset: int
+    payload: bytes
+    reason: str

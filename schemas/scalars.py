@@ -1,0 +1,113 @@
+"""Exact scalars of the contract: integers in memory, readable text or numbers on the wire.
+
+Time is microseconds of the epoch in UTC, RFC 3339 with Z in JSON and timestamp-micros in Avro.
+Quantity is millionths of a unit, a plain number in JSON. Money is 1e-4 dollar and Ratio 1e-6, decimal strings.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROSECOND = dt.timedelta(microseconds=1)
+
+QUANTITY_SCALE = 10**6
+MONEY_SCALE = 10**4
+RATIO_SCALE = 10**6
+
+#: Beyond this a float64 no longer holds every integer, and sums stop being exact (design E).
+EXACT_LIMIT = 2**53
+
+
+class Time(int):
+    """Microseconds since the epoch, UTC."""
+
+    @classmethod
+    def parse(cls, value: str | dt.datetime | int) -> Time:
+        """Read RFC 3339 text, an aware datetime, or microseconds. Raises ValueError for a naive time."""
+        if isinstance(value, str):
+            value = dt.datetime.fromisoformat(value)
+        if isinstance(value, dt.datetime):
+            if value.tzinfo is None:
+                raise ValueError("expected a time with its offset, such as 2026-01-05T14:30:00Z")
+            gap = value - EPOCH
+            return cls((gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds)
+        return cls(value)
+
+    def text(self) -> str:
+        """RFC 3339 with Z, with as many decimals as the time has (none, or six)."""
+        return (EPOCH + int(self) * MICROSECOND).isoformat().replace("+00:00", "Z")
+
+
+class Quantity(int):
+    """Millionths of a share or contract, signed: long positive, short negative."""
+
+
+class Money(int):
+    """Ten-thousandths of a dollar, signed."""
+
+
+class Ratio(int):
+    """Millionths."""
+
+
+def _scaled(value: Any, scale: int, places: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number, found {type(value).__name__}")
+    if isinstance(value, int):
+        scaled = value * scale
+    else:
+        exact = float(value) * scale
+        if not abs(exact) < EXACT_LIMIT:
+            raise ValueError(f"expected a finite number below {EXACT_LIMIT // scale:,}, found {value}")
+        scaled = round(exact)
+        # Half a percent of the last place: wide enough for binary fractions, too narrow for a further digit.
+        if abs(exact - scaled) > max(5e-3, abs(exact) * 4e-16):
+            raise ValueError(f"expected at most {places} decimal places, found {value}")
+    if abs(scaled) >= EXACT_LIMIT:
+        raise ValueError(f"expected a number below {EXACT_LIMIT // scale:,}, found {value}")
+    return scaled
+
+
+def _decimal(value: int, scale: int, places: int) -> str:
+    whole, part = divmod(abs(value), scale)
+    return f"{'-' if value < 0 else ''}{whole}.{part:0{places}d}"
+
+
+def decode_scalar(kind: type, value: Any) -> Any:
+    """The msgspec dec_hook: wire value to scalar. Raises ValueError naming what was expected and found."""
+    if kind is Time:
+        if not isinstance(value, str | dt.datetime) and not (type(value) is int):
+            raise ValueError(f"expected an RFC 3339 time, found {type(value).__name__}")
+        return Time.parse(value)
+    if kind is Quantity:
+        return Quantity(_scaled(value, QUANTITY_SCALE, 6))
+    if kind is Money:
+        return Money(_scaled(value, MONEY_SCALE, 4))
+    if kind is Ratio:
+        return Ratio(_scaled(value, RATIO_SCALE, 6))
+    raise NotImplementedError(kind)
+
+
+def encode_json(value: Any) -> Any:
+    """The msgspec enc_hook for JSON."""
+    if isinstance(value, Time):
+        return value.text()
+    if isinstance(value, Quantity):
+        return value // QUANTITY_SCALE if value % QUANTITY_SCALE == 0 else value / QUANTITY_SCALE
+    if isinstance(value, Money):
+        return _decimal(value, MONEY_SCALE, 4)
+    if isinstance(value, Ratio):
+        return _decimal(value, RATIO_SCALE, 6)
+    raise NotImplementedError(type(value))
+
+
+def encode_avro(value: Any) -> Any:
+    """The msgspec enc_hook for Avro: time and quantity stay integers, money and ratios are decimal strings."""
+    return int(value) if isinstance(value, Time | Quantity) else encode_json(value)
+
+
+def decode_avro(kind: type, value: Any) -> Any:
+    """The msgspec dec_hook for Avro, the inverse of encode_avro."""
+    return Quantity(value) if kind is Quantity else decode_scalar(kind, value)
