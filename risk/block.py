@@ -1,0 +1,49 @@
+"""AccountBlock: the touched accounts of a shard at one instant, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.amounts import Floats, Ints
+from risk.rulebook import Rulebook
+
+
+@dataclass(slots=True)
+class AccountBlock:
+    """n accounts and their p positions, those of an account adjacent, with the measures computed so far.
+
+    Attributes:
+      instant: the evaluation instant, microseconds of the epoch.
+      rules: the rulebook in force at that instant.
+      accounts: (n,) row of each account in the shard's account table.
+      offsets: (n + 1,) first position of each account.
+      symbols: (p,) row of each position's symbol in the shard's market.
+      quantity: (p,) units of the underlying, signed.
+      price, beta: (p,) dollars a unit; beta to SPY.
+      unreliable: (p,) whether the price is stale, halted or missing.
+      unpriced: (p,) whether there is no price at all; such a position is valued at nothing and excluded.
+      defaulted: (p,) whether beta is the rulebook's default.
+      cash: (n,) ticks.
+      measures: name -> (n,) or (scenarios, n) ticks, added by the measures in turn.
+    """
+
+    instant: int
+    rules: Rulebook
+    accounts: Ints
+    offsets: Ints
+    symbols: Ints
+    quantity: Floats
+    price: Floats
+    beta: Floats
+    unreliable: NDArray[np.bool_]
+    unpriced: NDArray[np.bool_]
+    defaulted: NDArray[np.bool_]
+    cash: Floats
+    measures: dict[str, Floats] = field(default_factory=dict)
+
+    def per_position(self, amounts: Floats) -> Floats:
+        """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
+        return np.repeat(amounts, np.diff(self.offsets), axis=-1)

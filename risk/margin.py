@@ -1,0 +1,58 @@
+"""Market value, equity and the seed's maintenance requirement.
+
+Equity = cash + long market value - short market value. The requirement is summed by side, never netted
+(rules.md section 1), at the rulebook's rates; a position above the concentration threshold of *gross* market
+value (strictly) adds a further rate on its own value (rules.md section 5, seed rule).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from risk.amounts import Floats, share, sums_by_account, ticks
+from risk.block import AccountBlock
+
+
+def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats, Floats]:
+    """Maintenance, concentration add-on and gross market value of position values.
+
+    Args:
+      values: (..., p) signed market values in ticks; leading axes are scenarios.
+      block: the accounts they belong to.
+
+    Returns:
+      three (..., n) arrays in ticks.
+    """
+    rules = block.rules
+    sizes = np.abs(values)
+    gross = sums_by_account(sizes, block.offsets)
+    rates = (
+        rules.long_rate
+        if rules.long_rate == rules.short_rate
+        else np.where(values < 0, rules.short_rate, rules.long_rate)
+    )
+    maintenance = sums_by_account(np.rint(sizes * rates), block.offsets)
+    heavy = sizes > block.per_position(np.rint(gross * rules.concentration_threshold))
+    addon = sums_by_account(np.where(heavy, np.rint(sizes * rules.concentration_rate), 0.0), block.offsets)
+    return maintenance, addon, gross
+
+
+def compute_margin(block: AccountBlock) -> None:
+    """Add value by side, equity, requirement, excess, shares and validity to the block's measures, in ticks."""
+    offsets, add = block.offsets, block.measures
+    values = ticks(block.quantity * block.price)
+    sizes = np.abs(values)
+    maintenance, addon, gross = requirement_of(values, block)
+    net = sums_by_account(values, offsets)
+    add["long_market_value"] = (gross + net) / 2
+    add["short_market_value"] = (gross - net) / 2
+    add["gross"] = gross
+    add["maintenance"] = maintenance
+    add["addon"] = addon
+    add["requirement"] = maintenance + addon
+    add["equity"] = block.cash + net
+    add["excess"] = add["equity"] - add["requirement"]
+    add["stale_share"] = share(sums_by_account(np.where(block.unreliable, sizes, 0.0), offsets), gross)
+    add["defaulted_share"] = share(sums_by_account(np.where(block.defaulted, sizes, 0.0), offsets), gross)
+    add["excluded"] = sums_by_account((block.unpriced & (block.quantity != 0)).astype(np.float64), offsets)
+    add["unpriced_shorts"] = sums_by_account((block.unpriced & (block.quantity < 0)).astype(np.float64), offsets)
