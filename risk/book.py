@@ -1,0 +1,119 @@
+"""The book of a shard: accounts, their positions and cash as columns, and which accounts a change touches."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.amounts import Ints
+from risk.block import AccountBlock
+from risk.market import HALTED, MISSING, STALE, Market
+from risk.rulebook import Rulebook
+
+_SYMBOL_BITS = 32
+
+
+class Book:
+    """Positions are sorted by (account row, symbol row), so that an account's are adjacent and a sweep is a reduceat."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.rows: dict[str, int] = {}
+        self.known: list[bool] = []
+        self.cash: list[int] = []
+        self.keys: Ints = np.empty(0, np.int64)
+        self.quantity: Ints = np.empty(0, np.int64)
+        self._pending: dict[int, int] = {}
+
+    def row(self, account_id: str) -> int:
+        """The account's row, opened (provisionally) if it is new."""
+        row = self.rows.get(account_id)
+        if row is None:
+            row = self.rows[account_id] = len(self.ids)
+            self.ids.append(account_id)
+            self.known.append(False)
+            self.cash.append(0)
+        return row
+
+    def trade(self, account: int, symbol: int, quantity: int) -> None:
+        """Change a position by signed millionths; seen after settle()."""
+        key = account << _SYMBOL_BITS | symbol
+        self._pending[key] = self._pending.get(key, 0) + quantity
+
+    def settle(self) -> None:
+        """Merge the pending changes into the columns, all at once."""
+        if not self._pending:
+            return
+        keys = np.array(sorted(self._pending), np.int64)
+        change = np.array([self._pending[key] for key in keys.tolist()], np.int64)
+        self._pending = {}
+        at = np.searchsorted(self.keys, keys)
+        held = at < len(self.keys)
+        held[held] = self.keys[at[held]] == keys[held]
+        self.quantity[at[held]] += change[held]
+        if not held.all():
+            self.keys = np.insert(self.keys, at[~held], keys[~held])
+            self.quantity = np.insert(self.quantity, at[~held], change[~held])
+
+    def clear(self, account: int) -> None:
+        """Forget an account's positions and cash, for the snapshot that replaces them."""
+        self.settle()
+        keep = (self.keys >> _SYMBOL_BITS) != account
+        self.keys, self.quantity = self.keys[keep], self.quantity[keep]
+        self.cash[account] = 0
+
+    def holders(self, symbols: NDArray[np.bool_]) -> Ints:
+        """Rows of the accounts that hold any of the symbols, given as a mask over the market's rows."""
+        owners, held = self.keys >> _SYMBOL_BITS, self.keys & ((1 << _SYMBOL_BITS) - 1)
+        return np.unique(owners[symbols[held] & (self.quantity != 0)])
+
+    def block(self, accounts: Ints, market: Market, rules: Rulebook, instant: int) -> AccountBlock:
+        """The accounts (ascending rows) with their positions valued as of the instant (microseconds)."""
+        owners = self.keys >> _SYMBOL_BITS
+        chosen = np.zeros(len(self.ids), np.bool_)
+        chosen[accounts] = True
+        mine = chosen[owners] & (self.quantity != 0)
+        symbols = self.keys[mine] & ((1 << _SYMBOL_BITS) - 1)
+        offsets = np.searchsorted(owners[mine], np.append(accounts, len(self.ids)))
+        price = market.prices()[symbols]
+        unpriced = np.isnan(price)
+        beta = market.columns["beta"][symbols]
+        defaulted = np.isnan(beta)
+        state = market.states(instant)[symbols]
+        return AccountBlock(
+            instant=instant,
+            rules=rules,
+            accounts=accounts,
+            offsets=offsets,
+            symbols=symbols,
+            quantity=self.quantity[mine] / 1e6 * market.columns["multiplier"][symbols],
+            price=np.where(unpriced, 0.0, price),
+            beta=np.where(defaulted, rules.default_beta, beta),
+            unreliable=(state == STALE) | (state == HALTED) | (state == MISSING),
+            unpriced=unpriced,
+            defaulted=defaulted,
+            cash=np.array(self.cash, np.float64)[accounts],
+        )
+
+    def positions(self, account: int) -> list[tuple[int, int]]:
+        """(symbol row, millionths) of an account's open positions."""
+        low, high = np.searchsorted(self.keys, [account << _SYMBOL_BITS, (account + 1) << _SYMBOL_BITS])
+        symbols = (self.keys[low:high] & ((1 << _SYMBOL_BITS) - 1)).tolist()
+        return [(s, q) for s, q in zip(symbols, self.quantity[low:high].tolist(), strict=True) if q]
+
+    def accounts_cell(self) -> dict:
+        """Accounts as plain data."""
+        return {"ids": self.ids, "known": self.known, "cash": self.cash}
+
+    def positions_cell(self) -> dict:
+        """Positions as plain data."""
+        return {"keys": self.keys, "quantity": self.quantity}
+
+    def load_accounts(self, cell: dict) -> None:
+        """Become what accounts_cell described."""
+        self.ids, self.known, self.cash = list(cell["ids"]), list(cell["known"]), list(cell["cash"])
+        self.rows = {account_id: row for row, account_id in enumerate(self.ids)}
+
+    def load_positions(self, cell: dict) -> None:
+        """Become what positions_cell described."""
+        self.keys, self.quantity = np.array(cell["keys"]), np.array(cell["quantity"])

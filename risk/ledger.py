@@ -1,0 +1,132 @@
+"""The ledger of fills and cash movements: what each id has contributed, so that duplicates and corrections are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from risk.amounts import TICKS_PER_DOLLAR
+
+if TYPE_CHECKING:
+    from schemas.inputs import Cash, Fill
+
+BUCKETS = 16
+
+
+@dataclass(slots=True)
+class Entry:
+    """An original fill and its versions. effect is what now stands in the book: (symbol, millionths, ticks of cash)."""
+
+    versions: dict[int, tuple] = field(default_factory=dict)
+    original: bool = False
+    effect: tuple[str, int, int] | None = None
+    applied_at: int = 0
+
+    @property
+    def latest(self) -> tuple:
+        """Content of the highest version."""
+        return self.versions[max(self.versions)]
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A change of the book: signed millionths of a symbol and ticks of cash; corrects names when the undone fill applied."""
+
+    account_id: str
+    symbol: str
+    quantity: int
+    cash: int
+    corrects: int | None = None
+
+
+def cash_effect(quantity: int, price: float, fees: int) -> int:
+    """Trade-date cash of a fill in ticks: minus quantity (millionths) x price (dollars), minus fees (ticks)."""
+    return -round(quantity / 1e6 * price * TICKS_PER_DOLLAR) - fees
+
+
+def content_of(fill: Fill) -> tuple:
+    """What makes two records with one id and version the same: all but when they arrived."""
+    return (
+        fill.kind,
+        fill.account_id,
+        fill.symbol,
+        int(fill.quantity),
+        fill.price,
+        int(fill.fees),
+        -1 if fill.executed_at is None else int(fill.executed_at),
+        fill.fill_id,
+    )
+
+
+class Ledger:
+    """Entries by original fill id, in buckets so that a change writes a sixteenth of them."""
+
+    def __init__(self) -> None:
+        self.buckets: list[dict[str, Entry]] = [{} for _ in range(BUCKETS)]
+        self.cash: dict[str, tuple] = {}
+        self.dirty: set[int] = set()
+
+    @staticmethod
+    def bucket_of(root: str) -> int:
+        """The bucket of an original fill id."""
+        return sum(root.encode()) % BUCKETS
+
+    def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
+        """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
+
+        A correction before its fill waits (no postings). The same id and version with other content is refused.
+        """
+        root = fill.fill_id if fill.kind == "NEW" else fill.ref_fill_id or fill.fill_id
+        number = self.bucket_of(root)
+        bucket = self.buckets[number]
+        entry = bucket.get(root)
+        if entry is None:
+            entry = bucket[root] = Entry()
+        content = content_of(fill)
+        known = entry.versions.get(fill.version)
+        if known is not None:
+            same = known == content
+            return [], None if same else f"fill {root} version {fill.version}: expected {known}, found {content}"
+        self.dirty.add(number)
+        entry.versions[fill.version] = content
+        entry.original |= fill.kind == "NEW"
+        return self._settle(fill.account_id, entry, instant), None
+
+    def _settle(self, account_id: str, entry: Entry, instant: int) -> list[Posting]:
+        kind, _, symbol, quantity, price, fees, *_ = entry.latest
+        after = (symbol, quantity, cash_effect(quantity, price, fees)) if entry.original and kind != "BUST" else None
+        before, entry.effect = entry.effect, after
+        if before == after:
+            return []
+        corrects = entry.applied_at if before else None
+        if before is None:
+            entry.applied_at = instant
+        undone = [Posting(account_id, before[0], -before[1], -before[2], corrects)] if before else []
+        return undone + ([Posting(account_id, *after, corrects)] if after else [])
+
+    def pay(self, movement: Cash) -> tuple[bool, str | None]:
+        """Whether the movement is new, and why it is refused, if it is."""
+        content = (movement.account_id, int(movement.amount), movement.kind)
+        known = self.cash.setdefault(movement.cash_id, content)
+        if known is content:
+            return True, None
+        return False, None if known == content else f"cash {movement.cash_id}: expected {known}, found {content}"
+
+    def orphans(self) -> list[tuple[str, tuple]]:
+        """(original fill id, content) of corrections whose fill never came."""
+        waiting = [(root, e.latest) for bucket in self.buckets for root, e in bucket.items() if not e.original]
+        return sorted(waiting, key=lambda item: item[0])
+
+    def bucket_cell(self, number: int) -> dict:
+        """A bucket as plain data."""
+        return {
+            root: [list(e.versions.items()), e.original, e.effect, e.applied_at]
+            for root, e in self.buckets[number].items()
+        }
+
+    def load_bucket(self, number: int, cell: dict) -> None:
+        """Become what bucket_cell described."""
+        self.buckets[number] = {
+            root: Entry({v: tuple(c) for v, c in versions}, original, tuple(effect) if effect else None, applied_at)
+            for root, (versions, original, effect, applied_at) in cell.items()
+        }

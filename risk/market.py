@@ -1,0 +1,134 @@
+"""What a shard knows of every symbol: newest price, beta, multiplier, and whether the price can be relied on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.sessions import Sessions
+
+if TYPE_CHECKING:
+    from schemas.inputs import Beta, Instrument, Price
+
+NEVER = np.iinfo(np.int64).max
+MISSING, LIVE, CLOSE, HALTED, STALE = range(5)
+STATE_NAMES = ("MISSING", "LIVE", "CLOSE", "HALTED", "STALE")
+_STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
+
+_COLUMNS: dict[str, tuple[type, float]] = {
+    "price": (np.float64, np.nan),
+    "fallback": (np.float64, np.nan),
+    "status": (np.int8, MISSING),
+    "indicative": (np.bool_, 0),
+    "stale_at": (np.int64, NEVER),
+    "beta": (np.float64, np.nan),
+    "multiplier": (np.float64, 1.0),
+}
+
+
+class Market:
+    """Symbols as rows of columns; a row is opened by the first record that names its symbol."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.symbols: list[str] = []
+        self.rows: dict[str, int] = {}
+        self.newest: list[tuple] = []
+        self.beta_from: list[tuple] = []
+        self.columns = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
+
+    def row(self, symbol: str) -> int:
+        """The symbol's row, opened if it is new."""
+        row = self.rows.get(symbol)
+        if row is None:
+            row = self.rows[symbol] = len(self.symbols)
+            self.symbols.append(symbol)
+            self.newest.append(())
+            self.beta_from.append(())
+            if row == len(self.columns["price"]):
+                for name, (dtype, fill) in _COLUMNS.items():
+                    grown = np.full(max(16, 2 * row), fill, dtype)
+                    grown[:row] = self.columns[name]
+                    self.columns[name] = grown
+        return row
+
+    def quote(self, price: Price, *, stale_after: int) -> int | None:
+        """Take a price if it is the newest by (as_of, sequence, source, content); the row, or None if nothing changed.
+
+        An indicative price never replaces a live one; a halt keeps the price (design 3). stale_after is in seconds.
+        """
+        row = self.row(price.symbol)
+        newest = (price.as_of, price.sequence, price.source, price.price, price.status)
+        column = self.columns
+        if self.newest[row] and newest <= self.newest[row]:
+            return None
+        if price.status == "INDICATIVE" and column["status"][row] == LIVE and not column["indicative"][row]:
+            return None
+        self.newest[row] = newest
+        column["status"][row] = _STATUS[price.status]
+        column["indicative"][row] = price.status == "INDICATIVE"
+        if price.status != "HALTED" or np.isnan(column["price"][row]):
+            column["price"][row] = price.price
+        column["stale_at"][row] = self.sessions.after(price.as_of, stale_after * 1_000_000)
+        return row
+
+    def estimate(self, beta: Beta) -> int | None:
+        """Take a beta if it is the newest; the row, or None if nothing changed."""
+        row = self.row(beta.symbol)
+        newest = (beta.effective_at, beta.beta)
+        if self.beta_from[row] and newest <= self.beta_from[row]:
+            return None
+        self.beta_from[row] = newest
+        self.columns["beta"][row] = beta.beta
+        return row
+
+    def describe(self, instrument: Instrument) -> int | None:
+        """Take what an instrument is; the row, or None if nothing that is valued changed."""
+        row = self.row(instrument.symbol)
+        if self.columns["multiplier"][row] == instrument.multiplier:
+            return None
+        self.columns["multiplier"][row] = instrument.multiplier
+        return row
+
+    def remember(self, symbol: str, price: float) -> int:
+        """Keep a close or a fill price, what a symbol without any quote is valued at; the symbol's row."""
+        row = self.row(symbol)
+        if price > 0:
+            self.columns["fallback"][row] = price
+        return row
+
+    def prices(self) -> NDArray[np.float64]:
+        """(symbols,) last good price, else the fallback, else NaN: never zero (design 4)."""
+        price = self.columns["price"]
+        return np.where(np.isnan(price), self.columns["fallback"], price)
+
+    def states(self, instant: int) -> NDArray[np.int8]:
+        """(symbols,) LIVE, CLOSE, HALTED, STALE or MISSING as of the instant, microseconds."""
+        status = self.columns["status"]
+        old = (self.columns["stale_at"] <= instant) & ((status == LIVE) | (status == CLOSE))
+        return np.where(old, np.int8(STALE), status)
+
+    def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:
+        """Rows whose price became stale in (after, until], microseconds."""
+        stale_at = self.columns["stale_at"]
+        return np.flatnonzero((stale_at > after) & (stale_at <= until))
+
+    def next_stale(self, after: int) -> int:
+        """When the next price turns stale, microseconds, or NEVER."""
+        stale_at = self.columns["stale_at"]
+        return int(stale_at.min(initial=NEVER, where=stale_at > after))
+
+    def to_cell(self) -> dict:
+        """The market as plain data."""
+        columns = {name: column[: len(self.symbols)] for name, column in self.columns.items()}
+        return {"symbols": self.symbols, "newest": self.newest, "beta_from": self.beta_from, "columns": columns}
+
+    def load(self, cell: dict) -> None:
+        """Become what to_cell described."""
+        self.symbols = list(cell["symbols"])
+        self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
+        self.newest = [tuple(key) for key in cell["newest"]]
+        self.beta_from = [tuple(key) for key in cell["beta_from"]]
+        self.columns = {name: np.array(column) for name, column in cell["columns"].items()}
