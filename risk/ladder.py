@@ -1,0 +1,74 @@
+"""The ladder: four levels, each with an entry and a release line, and the clock of an unbroken deficiency (design 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.amounts import Floats, Ints
+from risk.block import AccountBlock
+
+LEVELS = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
+WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
+#: Not a level: a call or worse would have been entered, had the prices been reliable.
+REVIEW = 16
+SEVERE = MARGIN_CALL | RESTRICTION | LIQUIDATION
+
+Flags = NDArray[np.uint8]
+
+
+def level_of(flags: int) -> int:
+    """The most severe level that is active, 0 to 4."""
+    return (flags & 15).bit_length()
+
+
+def cushion_of(equity: Floats, requirement: Floats) -> Floats:
+    """(equity - requirement) / requirement; at a zero requirement plus or minus infinity by the sign of equity."""
+    without = np.where(equity < 0, -np.inf, np.inf)
+    return np.divide(equity - requirement, requirement, out=without, where=requirement > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """(n,) flags now active and since when each account has been deficient without a break (-1: it is not)."""
+
+    flags: Flags
+    deficient_since: Ints
+    cushion: Floats
+
+
+def decide(block: AccountBlock, flags: Flags, deficient_since: Ints) -> Decision:
+    """Move every account of the block up or down the ladder.
+
+    Each level holds while its entry line is crossed, and from then until its release line is reached, so that an
+    account neither flaps nor gets stuck. Where too much of the value is stale, entry to MARGIN_CALL or worse
+    becomes REVIEW and no clock starts; levels and clocks already running stay. A short without any price blocks release.
+    """
+    rules, measures = block.rules, block.measures
+    equity, requirement, severe = measures["equity"], measures["requirement"], measures["severe_equity"]
+    cushion = cushion_of(equity, requirement)
+    reliable = measures["stale_share"] <= rules.max_stale_share
+    priced = measures["unpriced_shorts"] == 0
+
+    deficient = equity < requirement
+    started = np.where(reliable, block.instant, -1)
+    since = np.where(deficient, np.where(deficient_since >= 0, deficient_since, started), -1)
+    persisted = (since >= 0) & (block.instant - since >= rules.persist * 1_000_000)
+
+    met = cushion >= rules.call_release
+    lines = (
+        (WARNING, cushion < rules.warning_entry, cushion >= rules.warning_release),
+        (MARGIN_CALL, deficient, met),
+        (RESTRICTION, severe < 0, severe >= np.rint(rules.restriction_release * requirement)),
+        (LIQUIDATION, deficient & persisted, met),
+    )
+    now = np.zeros_like(flags)
+    for level, entry, release in lines:
+        active = (flags & level) != 0
+        if level & SEVERE:
+            now |= np.where(entry & ~active & ~reliable, REVIEW, 0).astype(np.uint8)
+            entry = entry & (reliable | active)
+        now |= np.where(entry | (active & ~(release & priced)), level, 0).astype(np.uint8)
+    return Decision(now, since.astype(np.int64), cushion)
