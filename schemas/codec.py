@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -27,7 +29,12 @@ def to_json(record: msgspec.Struct) -> bytes:
 
 def from_json(record: type, line: bytes) -> Any:
     """The record on one line. Raises msgspec.DecodeError with field, expected and found."""
-    return _decoder(record).decode(line)
+    try:
+        return _decoder(record).decode(line)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(_with_found(str(error), msgspec.json.decode(line))) from None
+    except msgspec.DecodeError as error:
+        raise msgspec.DecodeError(f"expected one {record.__name__} in JSON, found {_near(str(error), line)}") from None
 
 
 def to_avro(record: msgspec.Struct) -> bytes:
@@ -38,9 +45,14 @@ def to_avro(record: msgspec.Struct) -> bytes:
 
 
 def from_avro(record: type, payload: bytes) -> Any:
-    """The inverse of to_avro. Raises msgspec.ValidationError where the content breaks the contract."""
+    """The inverse of to_avro. Raises msgspec.DecodeError as from_json does."""
     schema = parsed_schema(record)
-    return from_avro_dict(record, fastavro.schemaless_reader(io.BytesIO(payload), schema, schema))
+    try:
+        value = fastavro.schemaless_reader(io.BytesIO(payload), schema, None)
+    except (EOFError, IndexError, OverflowError, ValueError) as error:
+        reason = str(error) or "a truncated payload"
+        raise msgspec.DecodeError(f"expected one {record.__name__} in Avro, found {reason}") from None
+    return from_avro_dict(record, value)  # type: ignore[arg-type]
 
 
 def to_avro_dict(record: msgspec.Struct) -> dict[str, Any]:
@@ -49,8 +61,44 @@ def to_avro_dict(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def from_avro_dict(record: type, value: dict[str, Any]) -> Any:
-    """The record from what fastavro read."""
-    return msgspec.convert(value, record, dec_hook=decode_avro)
+    """The record from what fastavro read. Raises msgspec.ValidationError with field, expected and found."""
+    _check_finite(value, "$")
+    try:
+        return msgspec.convert(value, record, dec_hook=decode_avro)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(_with_found(str(error), value)) from None
+
+
+def _check_finite(value: Any, path: str) -> None:
+    # JSON cannot carry NaN or infinity; Avro can, and the bounds of a field let some through.
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise msgspec.ValidationError(f"Expected a finite `float`, found {value} - at `{path}`")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_finite(item, f"{path}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, f"{path}[...]")
+
+
+def _with_found(message: str, value: Any) -> str:
+    """The message with the value at its path, where msgspec leaves the value out and the path has no array."""
+    text, _, path = message.partition(" - at `$.")
+    if not path or "found" in text:
+        return message
+    for name in path.rstrip("`").split("."):
+        if not isinstance(value, dict) or name not in value:
+            return message
+        value = value[name]
+    return f"{text}, found {str(value)[:80]!r} - at `$.{path}"
+
+
+def _near(message: str, line: bytes) -> str:
+    """What is wrong with a line that is not JSON, with the text up to the place."""
+    at = re.search(r"byte (\d+)", message)
+    end = int(at[1]) + 8 if at else len(line)
+    return f"{line[max(end - 40, 0) : end].decode(errors='replace')!r}: {message}"
 
 
 @cache

@@ -7,10 +7,14 @@ Quantity is millionths of a unit, a plain number in JSON. Money is 1e-4 dollar a
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MICROSECOND = dt.timedelta(microseconds=1)
+FIRST_TIME = (dt.datetime.min.replace(tzinfo=dt.UTC) - EPOCH) // MICROSECOND
+LAST_TIME = (dt.datetime.max.replace(tzinfo=dt.UTC) - EPOCH) // MICROSECOND
 
 QUANTITY_SCALE = 10**6
 MONEY_SCALE = 10**4
@@ -26,13 +30,19 @@ class Time(int):
     @classmethod
     def parse(cls, value: str | dt.datetime | int) -> Time:
         """Read RFC 3339 text, an aware datetime, or microseconds. Raises ValueError for a naive time."""
+        found = value
         if isinstance(value, str):
-            value = dt.datetime.fromisoformat(value)
+            try:
+                value = dt.datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError(f"expected an RFC 3339 time, found {found!r}") from None
         if isinstance(value, dt.datetime):
             if value.tzinfo is None:
-                raise ValueError("expected a time with its offset, such as 2026-01-05T14:30:00Z")
+                raise ValueError(f"expected a time with its offset, such as 2026-01-05T14:30:00Z, found {found}")
             gap = value - EPOCH
-            return cls((gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds)
+            value = (gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds
+        if not FIRST_TIME <= value <= LAST_TIME:
+            raise ValueError(f"expected a time within the years 1 to 9999, found {found}")
         return cls(value)
 
     def text(self) -> str:
@@ -57,16 +67,32 @@ def _scaled(value: Any, scale: int, places: int) -> int:
         raise ValueError(f"expected a number, found {type(value).__name__}")
     if isinstance(value, int):
         scaled = value * scale
+    elif isinstance(value, str):
+        scaled = _scaled_text(value, scale, places)
     else:
-        exact = float(value) * scale
+        exact = value * scale
         if not abs(exact) < EXACT_LIMIT:
             raise ValueError(f"expected a finite number below {EXACT_LIMIT // scale:,}, found {value}")
-        scaled = round(exact)
+        # The float product is off by one for some values from 2**51 on.
+        scaled = round(exact) if abs(exact) < 2**50 else round(Fraction(value) * scale)
         # Half a percent of the last place: wide enough for binary fractions, too narrow for a further digit.
         if abs(exact - scaled) > max(5e-3, abs(exact) * 4e-16):
             raise ValueError(f"expected at most {places} decimal places, found {value}")
     if abs(scaled) >= EXACT_LIMIT:
         raise ValueError(f"expected a number below {EXACT_LIMIT // scale:,}, found {value}")
+    return scaled
+
+
+def _scaled_text(text: str, scale: int, places: int) -> int:
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"expected a decimal number, found {text!r}") from None
+    if not (exact.is_finite() and exact.copy_abs() < EXACT_LIMIT // scale + 1):
+        raise ValueError(f"expected a finite number below {EXACT_LIMIT // scale:,}, found {text}")
+    scaled = int(exact.scaleb(places))
+    if Decimal(scaled).scaleb(-places) != exact:
+        raise ValueError(f"expected at most {places} decimal places, found {text}")
     return scaled
 
 
@@ -110,4 +136,8 @@ def encode_avro(value: Any) -> Any:
 
 def decode_avro(kind: type, value: Any) -> Any:
     """The msgspec dec_hook for Avro, the inverse of encode_avro."""
-    return Quantity(value) if kind is Quantity else decode_scalar(kind, value)
+    if kind is not Quantity:
+        return decode_scalar(kind, value)
+    if not -EXACT_LIMIT < value < EXACT_LIMIT:
+        raise ValueError(f"expected a number of millionths below {EXACT_LIMIT:,}, found {value}")
+    return Quantity(value)

@@ -1,0 +1,112 @@
+"""Figures: the published records of an account, from the columns of its block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from risk.block import AccountBlock
+from risk.ladder import LEVELS, Decision, level_of
+from schemas import outputs
+from schemas.ids import identified
+from schemas.scalars import RATIO_SCALE, Money, Ratio, Time, encode_json
+from transforms.state import ShardState
+
+
+def money(ticks: float) -> str:
+    """Ticks as a decimal string."""
+    return str(encode_json(Money(ticks)))
+
+
+def ratio(value: float) -> Ratio | None:
+    """A fraction in millionths; None where it is infinite."""
+    return None if math.isinf(value) else Ratio(round(float(value) * RATIO_SCALE))
+
+
+class Figures:
+    """Makes the four figure records of one account of a block at a time."""
+
+    def __init__(self, state: ShardState, block: AccountBlock, decision: Decision) -> None:
+        self.state, self.block, self.decision = state, block, decision
+        self.spy = [ratio(move) for move in block.rules.spy_moves]
+        self.tims = [ratio(move) for move in block.rules.tims_moves]
+
+    def of(self, at: int, why: Any) -> Iterator[tuple[str, msgspec.Struct]]:
+        """Margin, stress, portfolio margin and state of the account at place `at` of the block."""
+        from transforms.enforce import priced
+
+        block, state = self.block, self.state
+        m = {name: column[..., at] for name, column in block.measures.items()}
+        account = int(block.accounts[at])
+        head: dict[str, Any] = {
+            "account_id": state.book.ids[account],
+            "as_of": Time(block.instant),
+            "rulebook": block.rules.label,
+        }
+        equity, requirement = float(m["equity"]), float(m["requirement"])
+        calc = outputs.MarginCalc(
+            **head,
+            published_for=str(why),
+            cash=Money(block.cash[at]),
+            long_market_value=Money(m["long_market_value"]),
+            short_market_value=Money(m["short_market_value"]),
+            equity=Money(equity),
+            maintenance_requirement=Money(m["maintenance"]),
+            concentration_addon=Money(m["addon"]),
+            requirement=Money(requirement),
+            excess=Money(m["excess"]),
+            cushion=ratio(self.decision.cushion[at]),
+            stale_share=ratio(m["stale_share"]),
+            defaulted_share=ratio(m["defaulted_share"]),
+            excluded=int(m["excluded"]),
+        )
+        yield "margin.calc.v1", identified(calc)
+        scenarios = tuple(
+            outputs.StressScenario(
+                move=move,
+                pnl=Money(pnl),
+                equity=Money(equity + pnl),
+                excess_fixed=Money(equity + pnl - requirement),
+                requirement_restressed=Money(again),
+                excess_restressed=Money(equity + pnl - again),
+            )
+            for move, pnl, again in zip(
+                self.spy, m["stress_pnl"].tolist(), m["stress_requirement"].tolist(), strict=True
+            )
+        )
+        stress = outputs.StressBetaSpy(
+            **head,
+            beta_weighted_exposure=Money(m["exposure"]),
+            defaulted_share=ratio(m["defaulted_share"]),
+            scenarios=scenarios,
+        )
+        yield "stress.beta_spy.v1", identified(stress)
+        pnl = m["tims_pnl"].tolist()
+        worst = min(range(len(pnl)), key=pnl.__getitem__)
+        tims = outputs.StressTims(
+            **head,
+            points=tuple(outputs.TimsPoint(move=move, pnl=Money(p)) for move, p in zip(self.tims, pnl, strict=True)),
+            worst_move=self.tims[worst],
+            worst_loss=Money(m["worst_loss"]),
+            requirement=Money(-m["worst_loss"]),
+            excess=Money(equity + m["worst_loss"]),
+        )
+        yield "stress.tims.v1", identified(tims)
+        ladder = state.ladder
+        since, deficient = int(ladder.since[account]), int(ladder.deficient_since[account])
+        opened = ladder.opened.get(account, {})
+        stand = outputs.AccountState(
+            **head,
+            level=LEVELS[level_of(int(ladder.flags[account]))],
+            since=None if since < 0 else Time(since),
+            deficient_since=None if deficient < 0 else Time(deficient),
+            equity=Money(equity),
+            requirement=Money(requirement),
+            excess=Money(m["excess"]),
+            open_events=tuple(opened[level].event_id for level in sorted(opened)),
+            positions=priced(state, account, block.instant),
+        )
+        yield "accounts.state.v1", identified(stand)

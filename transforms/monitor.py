@@ -1,0 +1,125 @@
+"""The shard's fold: records in, figures, events and audit out, instant by instant. Pure: it never reads a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from risk.block import AccountBlock
+from risk.market import NEVER
+from risk.rulebook import Rulebook, rulebook_at
+from risk.sessions import Sessions
+from schemas.codec import to_json
+from schemas.inputs import Input
+from schemas.topics import BY_RECORD
+from transforms.enforce import Enforce
+from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
+from transforms.state import CELLS, ShardState
+
+Measure = Callable[[AccountBlock], None]
+Records = dict[str, list[Input]]
+
+
+def order_of(record: Input) -> tuple:
+    """The total order of design 1B: when it arrived, topic rank, key, content; never a line or an offset."""
+    topic = BY_RECORD[type(record)]
+    return (record.arrived_at, topic.rank, getattr(record, topic.key), to_json(record))
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """UpdatePositions, the measures and Enforce as one fold for InTimeOrder.
+
+    Fields:
+      rulebooks: by effective_at.
+      sessions: the calendar around the business date.
+      measures: each adds columns to the block, in this order.
+      interval: the grid in microseconds.
+      horizon: where a replayed day ends, microseconds; None live.
+    """
+
+    rulebooks: tuple[Rulebook, ...]
+    sessions: Sessions
+    update: UpdatePositions
+    measures: tuple[Measure, ...]
+    enforce: Enforce
+    interval: int
+    horizon: int | None = None
+
+    cells = CELLS
+
+    def start(self) -> ShardState:
+        """The state before any record."""
+        return ShardState(self.sessions)
+
+    def instant_of(self, stamp: int) -> int:
+        """The first instant of the grid strictly after the stamp (microseconds)."""
+        return (stamp // self.interval + 1) * self.interval
+
+    def stamps(self, records: Records) -> set[int]:
+        """When the records of an element arrived."""
+        return {int(r.arrived_at or 0) for batch in records.values() for r in batch}
+
+    def advance(
+        self, state: ShardState, arrivals: Iterable[Records], until: int
+    ) -> Iterator[tuple[str, msgspec.Struct]]:
+        """Process every instant up to and including `until` that has arrivals or a deadline; (topic, record) out.
+
+        A record for an instant that is already past is applied at the next one (design 1B).
+        """
+        queue = sorted((r for part in arrivals for batch in part.values() for r in batch), key=order_of)
+        at = 0
+        while True:
+            arrival = self._instant(state, queue[at]) if at < len(queue) else NEVER
+            instant = min(arrival, self.next_deadline(state))
+            if instant > until:
+                break
+            first = at
+            while at < len(queue) and self._instant(state, queue[at]) <= instant:
+                at += 1
+            yield from self._evaluate(state, queue[first:at], instant)
+
+    def _instant(self, state: ShardState, record: Input) -> int:
+        return max(self.instant_of(int(record.arrived_at or 0)), self.instant_of(state.now) if state.now >= 0 else 0)
+
+    def next_deadline(self, state: ShardState) -> int:
+        """The next instant at which something happens without a record, microseconds; NEVER before the first record."""
+        if state.now < 0 or state.closed:
+            return NEVER
+        rules = rulebook_at(self.rulebooks, state.now)
+        step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
+        persist = state.ladder.deficient_since + rules.persist * 1_000_000
+        running = (state.ladder.deficient_since >= 0) & (persist > state.now)
+        deadline = min(
+            (state.now // step + 1) * step,
+            state.market.next_stale(state.now),
+            int(persist.min(initial=NEVER, where=running)),
+            min((b.effective_at for b in self.rulebooks if b.effective_at > state.now), default=NEVER),
+        )
+        on_grid = -(-deadline // self.interval) * self.interval
+        return on_grid if self.horizon is None else min(on_grid, self.horizon)
+
+    def _evaluate(self, state: ShardState, records: list[Input], instant: int) -> Iterator[tuple[str, msgspec.Struct]]:
+        rules = rulebook_at(self.rulebooks, instant)
+        before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
+        update = self.update.apply(state, records, rules, instant)
+        beats = self.update.heartbeats(state, rules, instant)
+        update.touched |= self.update.due(state, before, rules, instant)
+        closing = instant == self.horizon
+        rows = np.arange(len(state.book.ids)) if closing else np.union1d(sorted(update.touched), beats).astype(np.int64)
+        state.now, state.closed = instant, closing
+        state.dirty.add("clock")
+        if len(rows):
+            yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)
+        for refused in update.refused:
+            yield "deadletter.v1", refused
+
+    def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> AccountBlock:
+        """The accounts at the given rows with every measure."""
+        block = state.book.block(rows, state.market, rules, instant)
+        for measure in self.measures:
+            measure(block)
+        return block

@@ -1,0 +1,188 @@
+"""UpdatePositions: the records of an instant applied to the book, and the block of accounts that they touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from risk.amounts import Ints
+from risk.ledger import Entry, Posting, cash_effect
+from risk.rulebook import Rulebook
+from schemas import inputs
+from schemas.codec import to_json
+from schemas.ids import digest
+from schemas.outputs import DeadLetter
+from schemas.topics import BY_RECORD
+from transforms.state import ShardState
+
+HEARTBEAT_PHASES = 64
+
+
+def heartbeat_phase(account_id: str) -> int:
+    """Which of the heartbeat's phases an account publishes in: from its id, so that the shard cannot matter."""
+    return int(digest(account_id.encode())[:4], 16) % HEARTBEAT_PHASES
+
+
+@dataclass(slots=True)
+class Update:
+    """What the records of an instant did."""
+
+    touched: set[int] = field(default_factory=set)
+    corrections: list[tuple[int, Posting]] = field(default_factory=list)
+    provisional: set[int] = field(default_factory=set)
+    overrides: list[tuple[int, inputs.Override]] = field(default_factory=list)
+    late: list[tuple[int, inputs.Input]] = field(default_factory=list)
+    refused: list[DeadLetter] = field(default_factory=list)
+
+
+def refusal(record: msgspec.Struct, reason: str) -> DeadLetter:
+    """The dead letter of a well-formed record that contradicts an earlier one; its origin was left at the parser."""
+    topic = BY_RECORD[type(record)].name
+    return DeadLetter(topic=topic, partition=-1, offset=-1, payload=to_json(record), reason=reason)
+
+
+@dataclass(frozen=True)
+class UpdatePositions:
+    """Applies records to a shard's state in the total order; knows what touches an account."""
+
+    def apply(self, state: ShardState, records: list[inputs.Input], rules: Rulebook, instant: int) -> Update:
+        """Apply the records of one instant, already in the total order, and say what they did."""
+        update = Update()
+        moved: set[int] = set()
+        for record in records:
+            account_id = getattr(record, "account_id", None)
+            if account_id is None:
+                row = self._market(state, record, rules)
+                if row is not None:
+                    moved.add(row)
+                    state.dirty.add("market")
+                continue
+            if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
+                continue
+            account = self._open(state, account_id)
+            update.touched.add(account)
+            if record.arrived_at < state.now:
+                update.late.append((account, record))
+            self._account(state, account, record, update, instant)
+        state.book.settle()
+        if moved:
+            mask = np.zeros(len(state.market.symbols), np.bool_)
+            mask[list(moved)] = True
+            update.touched.update(state.book.holders(mask).tolist())
+        state.ladder.grow(len(state.book.ids))
+        return update
+
+    def _open(self, state: ShardState, account_id: str) -> int:
+        if account_id not in state.book.rows:
+            state.dirty.add("accounts")
+        return state.book.row(account_id)
+
+    def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook) -> int | None:
+        match record:
+            case inputs.Price():
+                return state.market.quote(record, stale_after=rules.stale_after)
+            case inputs.Beta():
+                return state.market.estimate(record)
+            case inputs.Instrument():
+                return state.market.describe(record)
+        raise TypeError(f"expected a market record, found {type(record).__name__}")
+
+    def _account(self, state: ShardState, account: int, record: inputs.Input, update: Update, instant: int) -> None:
+        match record:
+            case inputs.Fill():
+                self._known(state, account, update)
+                postings, refused = state.ledger.post(record, instant)
+                if refused:
+                    update.refused.append(refusal(record, refused))
+                state.market.remember(record.symbol, record.price)
+                for posting in postings:
+                    self._post(state, account, posting, update)
+                state.dirty.add("market")
+            case inputs.Cash():
+                self._known(state, account, update)
+                new, refused = state.ledger.pay(record)
+                if refused:
+                    update.refused.append(refusal(record, refused))
+                if new:
+                    state.book.cash[account] += int(record.amount)
+                    state.dirty.update(("accounts", "cash"))
+            case inputs.Account():
+                state.book.known[account] = True
+                update.provisional.discard(account)
+                state.dirty.add("accounts")
+            case inputs.Snapshot():
+                self._replace(state, account, record)
+                update.provisional.discard(account)
+            case inputs.Override():
+                self._known(state, account, update)
+                update.overrides.append((account, record))
+
+    def _known(self, state: ShardState, account: int, update: Update) -> None:
+        if not state.book.known[account]:
+            # Said once: the alert goes out at this instant, and from then on the account is known as provisional.
+            state.book.known[account] = True
+            update.provisional.add(account)
+            state.dirty.add("accounts")
+
+    def _post(self, state: ShardState, account: int, posting: Posting, update: Update) -> None:
+        state.book.trade(account, state.market.row(posting.symbol), posting.quantity)
+        state.book.cash[account] += posting.cash
+        state.dirty.update(("accounts", "positions"))
+        if posting.corrects is not None:
+            update.corrections.append((account, posting))
+
+    def _replace(self, state: ShardState, account: int, snapshot: inputs.Snapshot) -> None:
+        """Replace the account's state with the snapshot's (design 3, Snapshot)."""
+        book, ledger = state.book, state.ledger
+        book.clear(account)
+        book.known[account] = True
+        book.cash[account] = int(snapshot.cash)
+        for position in snapshot.positions:
+            book.trade(account, state.market.remember(position.symbol, position.close or 0.0), int(position.quantity))
+        for fill in snapshot.fills:
+            effect = (fill.symbol, int(fill.quantity), cash_effect(fill.quantity, fill.price, fill.fees))
+            content = (
+                "NEW",
+                snapshot.account_id,
+                fill.symbol,
+                int(fill.quantity),
+                fill.price,
+                int(fill.fees),
+                -1 if fill.executed_at is None else int(fill.executed_at),
+                fill.fill_id,
+            )
+            number = ledger.bucket_of(fill.fill_id)
+            ledger.buckets[number][fill.fill_id] = Entry(
+                {fill.version: content}, True, effect if fill.effective else None, int(fill.arrived_at)
+            )
+            ledger.dirty.add(number)
+        for cash_id in snapshot.cash_ids:
+            ledger.cash.setdefault(cash_id, ())
+        state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
+        state.ladder.grow(len(book.ids))
+        state.dirty.update(("clock", "market", "accounts", "positions", "cash", "ladder"))
+
+    def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> set[int]:
+        """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline, a heartbeat."""
+        if rules is not before:
+            return set(range(len(state.book.ids)))
+        touched: set[int] = set()
+        stale = state.market.turned_stale(state.now, instant)
+        if len(stale):
+            mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
+            mask[stale] = True
+            touched.update(state.book.holders(mask).tolist())
+        persist = state.ladder.deficient_since + rules.persist * 1_000_000
+        running = (state.ladder.deficient_since >= 0) & (persist > state.now) & (persist <= instant)
+        touched.update(np.flatnonzero(running).tolist())
+        return touched
+
+    def heartbeats(self, state: ShardState, rules: Rulebook, instant: int) -> Ints:
+        """Rows whose heartbeat fell in (state.now, instant]."""
+        step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
+        beats = range(state.now // step + 1, instant // step + 1) if state.now >= 0 else range(0)
+        phases = {beat % HEARTBEAT_PHASES for beat in beats[-HEARTBEAT_PHASES:]}
+        ids = state.book.ids if phases else []
+        return np.array([row for row, account in enumerate(ids) if heartbeat_phase(account) in phases], np.int64)

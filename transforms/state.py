@@ -1,0 +1,109 @@
+"""What a shard remembers between instants, as named cells of which only the changed ones are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from risk.book import Book
+from risk.ladder import Flags
+from risk.ledger import BUCKETS, Ledger
+from risk.market import Market
+from risk.sessions import Sessions
+from schemas.codec import from_json, to_json
+from schemas.inputs import OpenedOn
+from transforms.cells import decode_cell, encode_cell
+
+LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
+CELLS = ("clock", "market", "accounts", "positions", "cash", *LEDGER_CELLS, "ladder")
+
+
+class Ladder:
+    """Per account row: active levels, clocks, what was last published, the head of the audit chain, open consequences."""
+
+    def __init__(self) -> None:
+        self.flags: Flags = np.empty(0, np.uint8)
+        self.since = np.empty(0, np.int64)
+        self.deficient_since = np.empty(0, np.int64)
+        self.published = np.empty((2, 0))
+        self.heads: list[str] = []
+        self.opened: dict[int, dict[int, OpenedOn]] = {}
+
+    def grow(self, accounts: int) -> None:
+        """Make room for new account rows."""
+        new = accounts - len(self.heads)
+        if new > 0:
+            self.flags = np.append(self.flags, np.zeros(new, np.uint8))
+            self.since = np.append(self.since, np.full(new, -1))
+            self.deficient_since = np.append(self.deficient_since, np.full(new, -1))
+            self.published = np.append(self.published, np.full((2, new), np.nan), axis=1)
+            self.heads.extend([""] * new)
+
+    def to_cell(self) -> dict[str, Any]:
+        """The ladder as plain data."""
+        opened = [(row, level, to_json(on)) for row, levels in self.opened.items() for level, on in levels.items()]
+        columns = {name: getattr(self, name) for name in ("flags", "since", "deficient_since", "published", "heads")}
+        return {**columns, "opened": opened}
+
+    def load(self, cell: dict[str, Any]) -> None:
+        """Become what to_cell described."""
+        for name in ("flags", "since", "deficient_since", "published", "heads"):
+            setattr(self, name, cell[name])
+        for row, level, on in cell["opened"]:
+            self.opened.setdefault(row, {})[level] = from_json(OpenedOn, on)
+
+
+class ShardState:
+    """The book, the market, the ledger and the ladder of one shard; now is the last instant processed (us, -1: none)."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.now = -1
+        self.closed = False
+        self.cuts: dict[str, int] = {}
+        self.market = Market(sessions)
+        self.book = Book()
+        self.ledger = Ledger()
+        self.ladder = Ladder()
+        self.dirty: set[str] = set()
+
+    def load(self, read: Callable[[str], bytes | None]) -> None:
+        """Take every cell that was ever written."""
+        loaders: dict[str, Callable[[Any], None]] = {
+            "clock": self._load_clock,
+            "market": self.market.load,
+            "accounts": self.book.load_accounts,
+            "positions": self.book.load_positions,
+            "cash": self._load_cash,
+            "ladder": self.ladder.load,
+        }
+        for number, name in enumerate(LEDGER_CELLS):
+            loaders[name] = lambda cell, number=number: self.ledger.load_bucket(number, cell)
+        for name, load in loaders.items():
+            payload = read(name)
+            if payload is not None:
+                load(decode_cell(payload))
+
+    def _load_clock(self, cell: list) -> None:
+        self.now, self.closed, self.cuts = cell
+
+    def _load_cash(self, cell: dict) -> None:
+        self.ledger.cash = {key: tuple(content) for key, content in cell.items()}
+
+    def drain(self) -> Iterator[tuple[str, bytes]]:
+        """The cells that changed since the last call, encoded."""
+        dump: dict[str, Callable[[], Any]] = {
+            "clock": lambda: (self.now, self.closed, self.cuts),
+            "market": self.market.to_cell,
+            "accounts": self.book.accounts_cell,
+            "positions": self.book.positions_cell,
+            "cash": lambda: self.ledger.cash,
+            "ladder": self.ladder.to_cell,
+        }
+        for name in sorted(self.dirty):
+            yield name, encode_cell(dump[name]())
+        for number in sorted(self.ledger.dirty):
+            yield LEDGER_CELLS[number], encode_cell(self.ledger.bucket_cell(number))
+        self.dirty.clear()
+        self.ledger.dirty.clear()
