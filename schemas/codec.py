@@ -32,8 +32,8 @@ def from_json(record: type, line: bytes) -> Any:
     try:
         return _decoder(record).decode(line)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(_with_found(str(error), msgspec.json.decode(line))) from None
-    except msgspec.DecodeError as error:
+        raise msgspec.ValidationError(_with_found(str(error), _plain(line))) from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"expected one {record.__name__} in JSON, found {_near(str(error), line)}") from None
 
 
@@ -78,19 +78,27 @@ def _check_finite(value: Any, path: str) -> None:
         for name, item in value.items():
             _check_finite(item, f"{path}.{name}")
     elif isinstance(value, list):
-        for item in value:
-            _check_finite(item, f"{path}[...]")
+        for place, item in enumerate(value):
+            _check_finite(item, f"{path}[{place}]")
+
+
+def _plain(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _with_found(message: str, value: Any) -> str:
-    """The message with the value at its path, where msgspec leaves the value out and the path has no array."""
+    """The message with the value at its path, which msgspec leaves out; below a map msgspec gives no path."""
     text, _, path = message.partition(" - at `$.")
-    if not path or "found" in text:
+    if not path or "found" in text or "[...]" in path:
         return message
-    for name in path.rstrip("`").split("."):
-        if not isinstance(value, dict) or name not in value:
-            return message
-        value = value[name]
+    try:
+        for place, name in re.findall(r"\[(\d+)\]|(\w+)", path):
+            value = value[int(place)] if place else value[name]
+    except (LookupError, TypeError):
+        return message
     return f"{text}, found {str(value)[:80]!r} - at `$.{path}"
 
 

@@ -104,7 +104,7 @@ def _decimal(value: int, scale: int, places: int) -> str:
 def decode_scalar(kind: type, value: Any) -> Any:
     """The msgspec dec_hook: wire value to scalar. Raises ValueError naming what was expected and found."""
     if kind is Time:
-        if not isinstance(value, str | dt.datetime) and not (type(value) is int):
+        if not isinstance(value, str | dt.datetime) and type(value) is not int:
             raise ValueError(f"expected an RFC 3339 time, found {type(value).__name__}")
         return Time.parse(value)
     if kind is Quantity:

@@ -22,12 +22,11 @@ from risk.ladder import (
     decide,
     level_of,
 )
-from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.ids import identified
 from schemas.inputs import OpenedOn, PricedPosition, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time
-from transforms.figures import Figures, money, ratio
+from transforms.figures import Figures, money, priced, ratio
 from transforms.positions import Update
 from transforms.state import ShardState
 
@@ -59,9 +58,9 @@ class Enforce:
     ) -> Iterator[Out]:
         """Everything that follows from the block, account by account in row order, in a deterministic order."""
         ladder, rows = state.ladder, block.accounts
-        cancelled = list(self._cancel(state, block, update))
         old = ladder.flags[rows]
-        decision = decide(block, old, ladder.deficient_since[rows])
+        cancelled = list(self._cancel(state, block, update))
+        decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows])
         changed = decision.flags != old
         published_for = self._publish(state, block, changed, np.isin(rows, beats), closing)
         if changed.any() or (ladder.deficient_since[rows] != decision.deficient_since).any():
@@ -126,9 +125,10 @@ class Enforce:
                 state, block, account, "REVIEW", f"{share:.1%} of gross value is stale, halted or missing"
             )
         for level in (LIQUIDATION, RESTRICTION, MARGIN_CALL):
-            if new & level and not old & level:
+            is_open = level in state.ladder.opened.get(account, {})
+            if new & level and not is_open:
                 event = self._open(state, block, at, level)
-            elif old & level and not new & level:
+            elif is_open and not new & level:
                 event = self._end(state, block, at, level)
             else:
                 continue
@@ -242,6 +242,7 @@ class Enforce:
         market, held = state.market, opened.positions
         symbols = np.array([market.row(p.symbol) for p in held], np.int64)
         beta = market.columns["beta"][symbols]
+        prices = np.array([p.price for p in held])
         opening = AccountBlock(
             instant=int(opened.opened_at),
             rules=block.rules,
@@ -249,7 +250,7 @@ class Enforce:
             offsets=np.array([0, len(held)]),
             symbols=symbols,
             quantity=np.array([p.quantity / 1e6 for p in held]) * market.columns["multiplier"][symbols],
-            price=np.array([p.price for p in held]),
+            price=np.where(prices > 0, prices, np.nan_to_num(market.prices()[symbols])),
             beta=np.where(np.isnan(beta), block.rules.default_beta, beta),
             unreliable=np.zeros(len(held), np.bool_),
             unpriced=np.zeros(len(held), np.bool_),
@@ -360,25 +361,6 @@ class Enforce:
 
 
 TOPIC_OF = {MARGIN_CALL: "margin.calls.v1", RESTRICTION: "restrictions.v1", LIQUIDATION: "liquidations.v1"}
-
-
-def priced(state: ShardState, account: int, instant: int) -> tuple[PricedPosition, ...]:
-    """An account's positions by symbol, each at the price it is valued at; a price of zero says there is none."""
-    market = state.market
-    held = state.book.positions(account)
-    if not held:
-        return ()
-    prices, states = market.prices(), market.states(instant)
-    found = [
-        PricedPosition(
-            symbol=market.symbols[row],
-            quantity=Quantity(quantity),
-            price=0.0 if np.isnan(prices[row]) else float(prices[row]),
-            state=STATE_NAMES[states[row]],
-        )
-        for row, quantity in held
-    ]
-    return tuple(sorted(found, key=lambda p: p.symbol))
 
 
 def corrected_opening(opened: OpenedOn, postings: list[Any]) -> OpenedOn:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from risk.block import AccountBlock
 from risk.ladder import LEVELS, Decision, level_of
+from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.ids import identified
-from schemas.scalars import RATIO_SCALE, Money, Ratio, Time, encode_json
+from schemas.inputs import PricedPosition
+from schemas.scalars import RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
 from transforms.state import ShardState
 
 
@@ -26,6 +29,25 @@ def ratio(value: float) -> Ratio | None:
     return None if math.isinf(value) else Ratio(round(float(value) * RATIO_SCALE))
 
 
+def priced(state: ShardState, account: int, instant: int) -> tuple[PricedPosition, ...]:
+    """An account's positions by symbol, each at the price it is valued at; a price of zero says there is none."""
+    market = state.market
+    held = state.book.positions(account)
+    if not held:
+        return ()
+    prices, states = market.prices(), market.states(instant)
+    found = [
+        PricedPosition(
+            symbol=market.symbols[row],
+            quantity=Quantity(quantity),
+            price=0.0 if np.isnan(prices[row]) else float(prices[row]),
+            state=STATE_NAMES[states[row]],
+        )
+        for row, quantity in held
+    ]
+    return tuple(sorted(found, key=lambda p: p.symbol))
+
+
 class Figures:
     """Makes the four figure records of one account of a block at a time."""
 
@@ -36,8 +58,6 @@ class Figures:
 
     def of(self, at: int, why: Any) -> Iterator[tuple[str, msgspec.Struct]]:
         """Margin, stress, portfolio margin and state of the account at place `at` of the block."""
-        from transforms.enforce import priced
-
         block, state = self.block, self.state
         m = {name: column[..., at] for name, column in block.measures.items()}
         account = int(block.accounts[at])

@@ -17,10 +17,10 @@ from schemas.inputs import Input
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
+from transforms.records import Records, decode_records, encode_records, split_records
 from transforms.state import CELLS, ShardState
 
 Measure = Callable[[AccountBlock], None]
-Records = dict[str, list[Input]]
 
 
 def order_of(record: Input) -> tuple:
@@ -50,6 +50,10 @@ class Monitor:
     horizon: int | None = None
 
     cells = CELLS
+
+    encode = staticmethod(encode_records)
+    decode = staticmethod(decode_records)
+    split = staticmethod(split_records)
 
     def start(self) -> ShardState:
         """The state before any record."""

@@ -1,0 +1,124 @@
+"""ParseRecords: bytes to records, each bad one to the dead letters with its origin, none lost or delayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+
+from schemas.codec import from_avro_dict, from_json
+from schemas.inputs import Fill, Input, Price
+from schemas.outputs import DeadLetter
+from schemas.scalars import Time
+from schemas.topics import BY_NAME
+
+RECORDS, DEADLETTERS = "records", "deadletters"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Consecutive records of a topic and partition as received: JSON lines, or what Avro's reader gave."""
+
+    topic: str
+    partition: int
+    offset: int
+    values: list[Any]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a record's times must lie in, microseconds: the day (None live), and how far ahead of arrival each may be."""
+
+    opens_at: int | None
+    closes_at: int | None
+    price_ahead: int
+    fill_ahead: int
+
+    def check(self, record: Input) -> None:
+        """Raise ValueError naming the field, what was expected and what was found."""
+        arrived = record.arrived_at
+        if arrived is None:
+            raise ValueError("arrived_at: expected the time the firm received the record, found nothing")
+        if self.opens_at is not None and not self.opens_at <= arrived < (self.closes_at or 0):
+            day = f"{Time(self.opens_at).text()} to {Time(self.closes_at or 0).text()}"
+            raise ValueError(f"arrived_at: expected within the day, {day}, found {arrived.text()}")
+        if isinstance(record, Price) and record.as_of > arrived + self.price_ahead:
+            raise ValueError(
+                f"as_of: expected at most {self.price_ahead / 1e6:g} s after arrival, found {record.as_of.text()}"
+            )
+        if isinstance(record, Fill):
+            self._check_fill(record, arrived)
+        for name in record.__struct_fields__:
+            value = getattr(record, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, found {value}")
+
+    def _check_fill(self, fill: Fill, arrived: int) -> None:
+        if fill.executed_at is not None and fill.executed_at > arrived + self.fill_ahead:
+            ahead = f"at most {self.fill_ahead / 1e6:g} s after arrival"
+            raise ValueError(f"executed_at: expected {ahead}, found {fill.executed_at.text()}")
+        if fill.kind == "NEW":
+            if fill.ref_fill_id is not None:
+                raise ValueError(f"ref_fill_id: expected nothing on a NEW fill, found {fill.ref_fill_id}")
+        elif fill.ref_fill_id is None or fill.version < 2:
+            raise ValueError(f"ref_fill_id, version: a {fill.kind} needs the original's id and a version of 2 or more")
+        if fill.kind != "BUST":
+            if fill.quantity == 0:
+                raise ValueError("quantity: expected a number other than zero, found 0")
+            if fill.price <= 0:
+                raise ValueError(f"price: expected above 0, found {fill.price}")
+
+
+def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
+    """Decode and check every value of a raw element."""
+    kind = BY_NAME[raw.topic].record
+    good: list[Input] = []
+    bad: list[DeadLetter] = []
+    for at, value in enumerate(raw.values):
+        try:
+            record = from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)
+            bounds.check(record)
+        except (msgspec.DecodeError, ValueError) as error:
+            payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
+            reason = f"{kind.__name__}: {error}"
+            bad.append(
+                DeadLetter(
+                    topic=raw.topic, partition=raw.partition, offset=raw.offset + at, payload=payload, reason=reason
+                )
+            )
+        else:
+            good.append(record)
+    return good, bad
+
+
+@dataclass(frozen=True)
+class ParseRecords(beam.PTransform):
+    """Raw in; tagged RECORDS ((topic, records)) and DEADLETTERS out."""
+
+    bounds: Bounds
+
+    def __post_init__(self) -> None:
+        beam.PTransform.__init__(self)
+
+    def expand(self, raws: beam.PCollection) -> Any:
+        """Apply parse to every element."""
+        return raws | "Parse" >> beam.ParDo(_Parse(self.bounds)).with_outputs(DEADLETTERS, main=RECORDS)
+
+
+class _Parse(beam.DoFn):
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+
+    def process(self, raw: Raw) -> Iterable[Any]:
+        good, bad = parse(raw, self.bounds)
+        if good:
+            yield (raw.topic, good)
+        yield from self._letters(bad)
+
+    def _letters(self, bad: list[DeadLetter]) -> Iterator[Any]:
+        for letter in bad:
+            yield beam.pvalue.TaggedOutput(DEADLETTERS, ("deadletter.v1", letter))

@@ -1,0 +1,44 @@
+"""Records on their way to a shard: by topic, as MessagePack."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from schemas.inputs import Input
+from schemas.topics import BY_NAME
+
+Records = dict[str, list[Input]]
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
+
+
+@cache
+def _decoder(topic: str) -> msgspec.msgpack.Decoder:
+    return msgspec.msgpack.Decoder(list[BY_NAME[topic].record], dec_hook=_scalar)  # type: ignore[name-defined]
+
+
+def _scalar(kind: type, value: Any) -> Any:
+    return kind(value)
+
+
+def encode_records(records: Records) -> bytes:
+    """Records by topic as MessagePack, scalars as the integers they are."""
+    return _ENCODER.encode({topic: _ENCODER.encode(batch) for topic, batch in records.items()})
+
+
+def decode_records(payload: bytes) -> Records:
+    """The inverse of encode_records."""
+    return {topic: _decoder(topic).decode(batch) for topic, batch in msgspec.msgpack.decode(payload).items()}
+
+
+def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:
+    """The records that arrived before the instant (microseconds), and the others."""
+    now: Records = {}
+    later: Records = {}
+    for topic, batch in records.items():
+        for record in batch:
+            (now if (record.arrived_at or 0) < before else later).setdefault(topic, []).append(record)
+    return now or None, later or None
