@@ -1,0 +1,1 @@
+"""The graph, and where its records come from and go to."""

@@ -1,0 +1,62 @@
+"""The whole graph. Read it beside the picture in the README."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from risk.margin import compute_margin
+from risk.rulebook import Rulebook
+from risk.sessions import Sessions
+from risk.stress import run_stress
+from risk.tims import run_tims
+from transforms.batch import BatchByShard
+from transforms.enforce import Enforce
+from transforms.monitor import Monitor
+from transforms.ordered import InTimeOrder
+from transforms.parse import DEADLETTERS, RECORDS, Bounds, ParseRecords
+from transforms.positions import UpdatePositions
+
+
+@dataclass(frozen=True)
+class MonitorMargin(beam.PTransform):
+    """Raw records in, (topic, record) out.
+
+    Fields:
+      rulebooks: by effective_at. sessions: the calendar around the day. bounds: the day, and clock tolerances.
+      interval: the grid, microseconds. shards: of accounts; cannot change an output.
+      publish_all: publish every touched account at every instant. bounded: force a path of InTimeOrder (tests).
+    """
+
+    rulebooks: tuple[Rulebook, ...]
+    sessions: Sessions
+    bounds: Bounds
+    interval: int
+    shards: int
+    publish_all: bool = False
+    bounded: bool | None = None
+
+    def __post_init__(self) -> None:
+        beam.PTransform.__init__(self)
+
+    @property
+    def fold(self) -> Monitor:
+        """What each shard does, instant by instant."""
+        measures = (compute_margin, run_stress, run_tims)
+        return Monitor(
+            rulebooks=self.rulebooks,
+            sessions=self.sessions,
+            update=UpdatePositions(),
+            measures=measures,
+            enforce=Enforce(measures, publish_all=self.publish_all),
+            interval=self.interval,
+            horizon=self.bounds.closes_at,
+        )
+
+    def expand(self, raws: beam.PCollection) -> beam.PCollection:
+        """Parse, batch by shard, fold in time order; dead letters join the outputs."""
+        parsed = raws | "ParseRecords" >> ParseRecords(self.bounds)
+        blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards)
+        outputs = blocks | "Monitor" >> InTimeOrder(self.fold, name="monitor", bounded=self.bounded)
+        return (outputs, parsed[DEADLETTERS]) | "Outputs" >> beam.Flatten()
