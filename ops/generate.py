@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from ops import market as days
-from ops.market import MILLISECOND, SCENARIOS, SECOND, Floats, Integers, Market, Scenario, Tape, at
+from ops.market import MILLISECOND, SCENARIOS, SECOND, Floats, Integers, Market, Scenario, Tape, at, moments
 from schemas import topics
 from schemas.codec import to_json
 from schemas.inputs import Account, Cash, Fill, Input
@@ -23,8 +23,14 @@ from schemas.scalars import Money, Quantity, Time
 
 MINUTE = 60 * SECOND
 LAST_ARRIVAL = days.CLOSES_AT - MILLISECOND
-BUST_ACCOUNT, QUIET_ACCOUNT, CURED_ACCOUNT = "ACC-BUST", "ACC-QUIET", "ACC-CURED"
+PLANTED = BUST_ACCOUNT, QUIET_ACCOUNT, CURED_ACCOUNT = "ACC-BUST", "ACC-QUIET", "ACC-CURED"
 UNCLEARED_SHARE = 0.2
+MOVEMENTS = {
+    "DEPOSIT": (0.01, 0.05),
+    "WITHDRAWAL": (-0.02, -0.005),
+    "FEE": (-0.0005, -0.0001),
+    "DIVIDEND": (0.0005, 0.003),
+}
 TIGHT_SHARE = 0.3
 SHORTING_SHARE = 0.25
 SQUEEZED_SHARE = 0.3
@@ -79,27 +85,16 @@ def requirement(values: Floats) -> float:
     return float(0.25 * sizes.sum() + 0.10 * sizes[sizes > 0.30 * sizes.sum()].sum())
 
 
-def _moments(begin: int, end: int, count: int, rng: np.random.Generator) -> Integers:
-    """Sorted random times in [begin, end), whole milliseconds."""
-    return begin + np.sort(rng.integers(0, (end - begin) // MILLISECOND, count)) * MILLISECOND
-
-
-def _executions(market: Market, rows: Integers, times: Integers, rng: np.random.Generator) -> Floats:
-    """Prices of executions: the market's, within two hundredths of a percent."""
-    return market.price_at(rows, times) * (1 + rng.uniform(-2e-4, 2e-4, len(rows)))
-
-
 def _portfolio(market: Market, rng: np.random.Generator) -> tuple[Integers, Integers]:
     """Rows and signed shares of an account's opening positions; gross values are lognormal around 200,000 dollars."""
     count = min(int(rng.integers(3, 16)), market.ordinary)
     rows = rng.choice(market.ordinary, count, replace=False)
-    sides = np.ones(count)
-    if rng.random() < SHORTING_SHARE:
-        sides = np.where(rng.random(count) < 0.4, -1.0, 1.0)
+    sides = np.where(rng.random(count) < 0.4, -1, 1) if rng.random() < SHORTING_SHARE else np.ones(count)
     if market.squeezed and rng.random() < SQUEEZED_SHARE:
-        rows = np.concatenate([[rng.choice(market.squeezed)], rows[~np.isin(rows, market.squeezed)]])
-        sides = np.concatenate([[-1.0], sides[-(len(rows) - 1) :]]) if len(rows) > 1 else np.array([-1.0])
-    weights = rng.uniform(0.5, 1.5, len(rows))
+        name = rng.choice(market.squeezed)
+        rows = np.concatenate([[name], rows[rows != name]])[:count]
+        sides[0] = -1
+    weights = rng.uniform(0.5, 1.5, count)
     values = rng.lognormal(np.log(200_000.0), 0.8) * weights / weights.sum()
     shares = np.maximum(np.rint(values / market.prices[rows, 0]), 1.0) * sides
     return rows, shares.astype(np.int64)
@@ -119,16 +114,16 @@ def _trading_day(account_id: str, market: Market, activity: Activity, rng: np.ra
         account_id,
         "DEPOSIT",
         requirement(values) * (1 + _cushion(rng)),
-        _moments(at("14:25:30"), at("14:27:30"), 1, rng)[0],
+        moments(at("14:25:30"), at("14:27:30"), 1, rng)[0],
     )
-    times = rng.permutation(_moments(at("14:28:00"), at("14:50:00"), len(rows), rng))
+    times = rng.permutation(moments(at("14:28:00"), at("14:50:00"), len(rows), rng))
     symbols = [market.symbols[row] for row in rows]
-    activity.trade(account_id, symbols, shares, _executions(market, rows, times, rng), times, 0)
+    activity.trade(account_id, symbols, shares, market.executions(rows, times, rng), times, 0)
 
     count = int(rng.poisson(10))
     later = np.where(rng.random(count) < 0.85, rng.choice(rows, count), rng.integers(0, market.ordinary, count))
-    times = _moments(at("14:52:00"), at("20:55:00"), count, rng)
-    prices = _executions(market, later, times, rng)
+    times = moments(at("14:52:00"), at("20:55:00"), count, rng)
+    prices = market.executions(later, times, rng)
     sides = np.where(rng.random(count) < 0.5, 1, -1)
     sizes = np.maximum(np.rint(rng.uniform(0.01, 0.04, count) * gross / prices), 1).astype(np.int64)
     activity.trade(account_id, [market.symbols[row] for row in later], sides * sizes, prices, times, len(rows))
@@ -137,16 +132,11 @@ def _trading_day(account_id: str, market: Market, activity: Activity, rng: np.ra
 
 
 def _movement(account_id: str, gross: float, activity: Activity, rng: np.random.Generator) -> None:
-    """Add a small cash movement during the session."""
-    kind = ("DEPOSIT", "WITHDRAWAL", "FEE", "DIVIDEND")[rng.integers(0, 4)]
-    dollars = {
-        "DEPOSIT": rng.uniform(0.01, 0.05) * gross,
-        "WITHDRAWAL": -rng.uniform(0.005, 0.02) * gross,
-        "FEE": -35.0,
-        "DIVIDEND": rng.uniform(0.0005, 0.003) * gross,
-    }[kind]
+    """Add a small cash movement during the session, drawn as a share of the account's gross value."""
+    kind = tuple(MOVEMENTS)[rng.integers(0, len(MOVEMENTS))]
+    dollars = rng.uniform(*MOVEMENTS[kind]) * gross
     cleared = kind != "DEPOSIT" or rng.random() >= UNCLEARED_SHARE
-    activity.pay(account_id, kind, dollars, _moments(days.SESSION_OPEN, at("20:55:00"), 1, rng)[0], cleared=cleared)
+    activity.pay(account_id, kind, dollars, moments(days.SESSION_OPEN, at("20:55:00"), 1, rng)[0], cleared=cleared)
 
 
 def _buy(account_id: str, market: Market, dollars: dict[int, float], time: int, first: int, activity: Activity) -> None:
@@ -217,17 +207,17 @@ def _amend(fills: list[Fill], scenario: Scenario, rng: np.random.Generator) -> l
     for number, index in enumerate(rng.choice(len(fills), min(corrected + busted, len(fills)), replace=False)):
         fill = fills[index]
         early = rng.random() < scenario.amended_early
-        later = fill.arrived_at + int(rng.integers(1_000, 60_000 if early else 3_600_000)) * MILLISECOND
-        later = min(later, LAST_ARRIVAL)
+        delay = int(rng.integers(1_000, 60_000 if early else 3_600_000)) * MILLISECOND
+        later = min(fill.arrived_at + delay, LAST_ARRIVAL)
         first = fill.arrived_at if early else later
         if early:
             result[index] = msgspec.structs.replace(fill, arrived_at=Time(later))
         if number < busted:
             result.append(_amended(fill, "BUST", 2, first))
-            continue
-        result.append(_correction(fill, 2, first, rng))
-        if number % 5 == 0:
-            result.append(_correction(fill, 3, first + int(rng.integers(1_000, 600_000)) * MILLISECOND, rng))
+        else:
+            result.append(_correction(fill, 2, first, rng))
+            if number % 5 == 0:
+                result.append(_correction(fill, 3, first + int(rng.integers(1_000, 600_000)) * MILLISECOND, rng))
     return result
 
 
@@ -241,15 +231,12 @@ def _resend(fills: list[Fill], scenario: Scenario, rng: np.random.Generator) -> 
     return fills + [msgspec.structs.replace(f, arrived_at=Time(min(time, LAST_ARRIVAL))) for f, time in again]
 
 
-def _account_records(names: list[str], rng: np.random.Generator) -> list[Account]:
-    """Terms of every account but about one in 200, which the first fill or deposit has to open provisionally."""
-    unknown = set(rng.choice(len(names), max(1, len(names) // 200), replace=False).tolist())
-    times = _moments(days.OPENS_AT, at("14:25:30"), len(names), rng).tolist()
-    return [
-        Account(account_id=name, arrived_at=Time(time))
-        for index, (name, time) in enumerate(zip(names, times, strict=True))
-        if index not in unknown
-    ]
+def _account_records(names: list[str], planted: Sequence[str], rng: np.random.Generator) -> list[Account]:
+    """Terms of every account but about one in 200 of names, which its deposit has to open provisionally."""
+    unknown = set(rng.choice(len(names), min(max(1, len(names) // 200), len(names) - 1), replace=False).tolist())
+    known = [*planted, *(name for index, name in enumerate(names) if index not in unknown)]
+    times = moments(days.OPENS_AT, at("14:25:30"), len(known), rng).tolist()
+    return [Account(account_id=name, arrived_at=Time(time)) for name, time in zip(known, times, strict=True)]
 
 
 def _write_topic(path: Path, records: Sequence[Input], scenario: Scenario, rng: np.random.Generator) -> None:
@@ -284,14 +271,14 @@ def write_day(out: Path, *, scenario: str, accounts: int, symbols: int, seed: in
       out: the folder, made if it is not there.
       scenario: calm, crash, squeeze or disorder.
       accounts: ordinary accounts, at least 1; the crash day adds three planted ones.
-      symbols: SPY and the stocks, at least 2; the crash day adds SYMQUIET.
+      symbols: SPY and the stocks, at least 3; the crash day adds SYMQUIET.
       seed: of all randomness.
       interval_ms: the evaluation grid that the manifest asks for.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario: expected one of {', '.join(SCENARIOS)}, found {scenario!r}")
-    if accounts < 1 or symbols < 2:
-        raise ValueError(f"expected at least 1 account and 2 symbols, found {accounts} and {symbols}")
+    if accounts < 1 or symbols < 3:
+        raise ValueError(f"expected at least 1 account and 3 symbols, found {accounts} and {symbols}")
     plan, rng = SCENARIOS[scenario], np.random.Generator(np.random.PCG64(seed))
     market = days.make_market(plan, symbols, rng)
     tape = days.make_tape(market, plan, rng)
@@ -300,10 +287,8 @@ def write_day(out: Path, *, scenario: str, accounts: int, symbols: int, seed: in
     for name in names:
         _trading_day(name, market, activity, rng)
     planted = _planted(market, tape) if plan.crash else Activity()
-    told = sorted({movement.account_id for movement in planted.cash})
     records: dict[topics.Topic, Sequence[Input]] = {
-        topics.ACCOUNTS: _account_records(names, rng)
-        + [Account(account_id=name, arrived_at=days.OPENS_AT) for name in told],
+        topics.ACCOUNTS: _account_records(names, PLANTED if plan.crash else (), rng),
         topics.INSTRUMENTS: days.instrument_records(market, rng),
         topics.BETAS: days.beta_records(market, rng),
         topics.PRICES: days.price_records(market, tape),

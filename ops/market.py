@@ -29,6 +29,11 @@ def at(text: str) -> Time:
     return Time.parse(f"{BUSINESS_DATE}T{text}Z")
 
 
+def moments(begin: int, end: int, count: int, rng: np.random.Generator) -> Integers:
+    """Sorted random times in [begin, end), whole milliseconds."""
+    return begin + np.sort(rng.integers(0, (end - begin) // MILLISECOND, count)) * MILLISECOND
+
+
 OPENS_AT, CLOSES_AT = at("14:25:00"), at("21:05:00")
 SESSION_OPEN, SESSION_CLOSE = at("14:30:00"), at("21:00:00")
 HALT_FROM, HALT_UNTIL = at("17:00:00"), at("17:30:00")
@@ -108,6 +113,10 @@ class Market:
     def price_at(self, rows: Integers, times: Integers) -> Floats:
         """Prices of rows at times, in whole cents."""
         return self.prices[rows, (times - OPENS_AT) // STEP]
+
+    def executions(self, rows: Integers, times: Integers, rng: np.random.Generator) -> Floats:
+        """Prices of executions: the market's, within two hundredths of a percent."""
+        return self.price_at(rows, times) * (1 + rng.uniform(-2e-4, 2e-4, len(rows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from transforms.parse import DEADLETTERS, RECORDS, Bounds, ParseRecords
 from transforms.positions import UpdatePositions
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class MonitorMargin(beam.PTransform):
     """Raw records in, (topic, record) out.
 
@@ -36,9 +36,6 @@ class MonitorMargin(beam.PTransform):
     shards: int
     publish_all: bool = False
     bounded: bool | None = None
-
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
 
     @property
     def fold(self) -> Monitor:

@@ -14,14 +14,11 @@ from schemas.codec import to_json
 from schemas.topics import WRITTEN
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class WriteDay(beam.PTransform):
     """(topic, record) in; a file a topic, sorted by (as_of, account, line). Raises OSError before it starts."""
 
     folder: str
-
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
 
     def expand(self, outputs: beam.PCollection) -> beam.PCollection:
         """Gather each topic, sort and write it."""

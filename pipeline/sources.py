@@ -15,14 +15,11 @@ from transforms.parse import Raw
 LINES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ReadDay(beam.PTransform):
     """A day's files, given as (topic, path), as Raw elements of up to LINES records."""
 
     files: tuple[tuple[str, str], ...]
-
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         """Read every file, one after another."""

@@ -48,11 +48,11 @@ def from_avro(record: type, payload: bytes) -> Any:
     """The inverse of to_avro. Raises msgspec.DecodeError as from_json does."""
     schema = parsed_schema(record)
     try:
-        value = fastavro.schemaless_reader(io.BytesIO(payload), schema, None)
+        value: Any = fastavro.schemaless_reader(io.BytesIO(payload), schema, schema)
     except (EOFError, IndexError, OverflowError, ValueError) as error:
         reason = str(error) or "a truncated payload"
         raise msgspec.DecodeError(f"expected one {record.__name__} in Avro, found {reason}") from None
-    return from_avro_dict(record, value)  # type: ignore[arg-type]
+    return from_avro_dict(record, value)
 
 
 def to_avro_dict(record: msgspec.Struct) -> dict[str, Any]:

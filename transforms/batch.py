@@ -17,14 +17,11 @@ from schemas.topics import BY_NAME
 from transforms.records import Records, encode_records
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class BatchByShard(beam.PTransform):
     """(topic, records) in, (shard, bytes) out; shards is fixed for a job and cannot change an output."""
 
     shards: int
-
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
         """Collect a bundle's records and send them on when it ends."""

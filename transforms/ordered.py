@@ -54,7 +54,7 @@ class Fold(Protocol):
         """The inverse of encode."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class InTimeOrder(beam.PTransform):
     """(key, bytes of an element) in, outputs of the fold in time order per key out.
 
@@ -68,9 +68,6 @@ class InTimeOrder(beam.PTransform):
     name: str
     bounded: bool | None = None
 
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
-
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
         """Choose the path by whether the input ends."""
         bounded = elements.is_bounded if self.bounded is None else self.bounded
@@ -79,7 +76,7 @@ class InTimeOrder(beam.PTransform):
         return elements | "Advance" >> beam.ParDo(unbounded_dofn(self.fold, self.name))
 
 
-@dataclass
+@dataclass(eq=False)
 class AdvanceBounded(beam.DoFn):
     """A whole key at once: the same instants as the unbounded path, up to the horizon."""
 

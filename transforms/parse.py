@@ -95,14 +95,11 @@ def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
     return good, bad
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ParseRecords(beam.PTransform):
     """Raw in; tagged RECORDS ((topic, records)) and DEADLETTERS out."""
 
     bounds: Bounds
-
-    def __post_init__(self) -> None:
-        beam.PTransform.__init__(self)
 
     def expand(self, raws: beam.PCollection) -> Any:
         """Apply parse to every element."""
