@@ -24,16 +24,13 @@ from schemas.scalars import Money, Quantity, Time
 MINUTE = 60 * SECOND
 LAST_ARRIVAL = days.CLOSES_AT - MILLISECOND
 PLANTED = BUST_ACCOUNT, QUIET_ACCOUNT, CURED_ACCOUNT = "ACC-BUST", "ACC-QUIET", "ACC-CURED"
-UNCLEARED_SHARE = 0.2
 MOVEMENTS = {
     "DEPOSIT": (0.01, 0.05),
     "WITHDRAWAL": (-0.02, -0.005),
     "FEE": (-0.0005, -0.0001),
     "DIVIDEND": (0.0005, 0.003),
 }
-TIGHT_SHARE = 0.3
-SHORTING_SHARE = 0.25
-SQUEEZED_SHARE = 0.3
+TIGHT_SHARE, SHORTING_SHARE, SQUEEZED_SHARE, UNCLEARED_SHARE = 0.4, 0.25, 0.3, 0.2
 
 
 @dataclass(slots=True)
@@ -62,12 +59,11 @@ class Activity:
         """Add executions of signed shares at dollar prices; they arrive 5 to 300 ms later. Ids count from first."""
         columns = zip(symbols, shares.tolist(), prices.round(4).tolist(), executed.tolist(), strict=True)
         for number, (symbol, quantity, price, executed_at) in enumerate(columns, first):
-            fill_id = f"{account_id}-F{number:03d}"
             # The latency comes from the time itself, so that a planted fill draws nothing from the generator.
             latency = 5 + executed_at // MILLISECOND * 7919 % 296
             self.fills.append(
                 Fill(
-                    fill_id=fill_id,
+                    fill_id=f"{account_id}-F{number:03d}",
                     account_id=account_id,
                     symbol=symbol,
                     quantity=Quantity(quantity * 10**6),
@@ -102,7 +98,7 @@ def _portfolio(market: Market, rng: np.random.Generator) -> tuple[Integers, Inte
 
 def _cushion(rng: np.random.Generator) -> float:
     """(equity - requirement) / requirement that an account opens with: some run tight, most do not."""
-    return rng.uniform(0.20, 0.50) if rng.random() < TIGHT_SHARE else rng.uniform(0.6, 3.0)
+    return rng.uniform(0.18, 0.48) if rng.random() < TIGHT_SHARE else rng.uniform(0.6, 3.0)
 
 
 def _trading_day(account_id: str, market: Market, activity: Activity, rng: np.random.Generator) -> None:
@@ -158,15 +154,14 @@ def _planted(market: Market, tape: Tape) -> Activity:
     activity.pay(BUST_ACCOUNT, "DEPOSIT", 200_000.0, at("14:26:00"))
     _buy(BUST_ACCOUNT, market, dict.fromkeys(range(min(5, market.ordinary)), 20_000.0), at("14:35:00"), 0, activity)
     _buy(BUST_ACCOUNT, market, {0: 1_500_000.0}, at("15:00:00"), 90, activity)
-    mistake = activity.fills[-1]
-    activity.fills.append(_amended(mistake, "BUST", 2, mistake.arrived_at + 20 * MINUTE))
+    activity.fills.append(_amended(activity.fills[-1], "BUST", 2, at("15:20:00")))
 
     activity.pay(QUIET_ACCOUNT, "DEPOSIT", 36_000.0, at("14:26:00"))
     _buy(QUIET_ACCOUNT, market, {market.symbols.index(days.QUIET): 80_000.0}, at("14:35:00"), 0, activity)
 
-    activity.pay(CURED_ACCOUNT, "DEPOSIT", 37_500.0, at("14:26:00"))
+    activity.pay(CURED_ACCOUNT, "DEPOSIT", 36_760.0, at("14:26:00"))
     _buy(CURED_ACCOUNT, market, {0: 100_000.0}, at("14:35:00"), 0, activity)
-    called = _called_at(activity.fills[-1], 37_500.0, tape)
+    called = _called_at(activity.fills[-1], 36_760.0, tape)
     activity.pay(CURED_ACCOUNT, "DEPOSIT", 25_000.0, called + 10 * MINUTE)
     return activity
 
@@ -175,7 +170,7 @@ def _called_at(fill: Fill, deposit: float, tape: Tape) -> int:
     """When a tick of SPY, an account's only holding, first leaves less than 35% of its value as equity."""
     shares = fill.quantity / 10**6
     debt = shares * fill.price + fill.fees / 10**4 - deposit
-    below = (tape.row == 0) & (tape.as_of > fill.arrived_at) & (tape.price * shares * 0.65 < debt)
+    below = (tape.row == 0) & (tape.as_of > at("14:36:00")) & (tape.price * shares * 0.65 < debt)
     return int(tape.arrived_at[below][0])
 
 

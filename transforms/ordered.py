@@ -116,7 +116,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
         def start_bundle(self) -> None:
             self.loaded: dict[Any, Any] = {}
 
-        def _state(self, key: Any, stores: tuple) -> Any:
+        def _state(self, key: Any, stores: Iterable[Any]) -> Any:
             state = self.loaded.get(key)
             if state is None:
                 state = self.loaded[key] = fold.start()
@@ -133,11 +133,11 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             for instant in instants:
                 timer.set(_at(instant), dynamic_timer_tag=str(instant))
 
-        def wake(self, key: Any, fired: Timestamp, bag: Any, timer: Any, *stores: Any) -> Iterator[Any]:
+        def wake(self, key: Any, fired: Timestamp, bag: Any, timer: Any, **stores: Any) -> Iterator[Any]:
             until = fired.micros
             if fold.horizon is not None and until > fold.horizon:
                 return
-            state = self._state(key, stores)
+            state = self._state(key, stores.values())
             arrivals, rest = [], []
             for payload in bag.read():
                 now, later = fold.split(fold.decode(payload), until)
@@ -155,9 +155,8 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             deadline = fold.next_deadline(state)
             if deadline != before and deadline < _FOREVER:
                 timer.set(_at(deadline), dynamic_timer_tag=str(deadline))
-            store = dict(zip(cells, stores, strict=True))
             for cell, content in state.drain():
-                store[cell].write(content)
+                stores[cell].write(content)
 
     # Beam finds state and timers as default arguments; the cells are as many as the fold has, so the
     # signatures are written here.

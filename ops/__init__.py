@@ -1,0 +1,1 @@
+"""Not part of the graph: the margin command, the generator, reports."""
