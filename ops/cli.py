@@ -1,0 +1,132 @@
+"""The margin command: generate a day, replay it, look at what came out, calculate one portfolio."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+# Beam's Google dependencies greet every start with future warnings that a margin desk can do nothing about.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\..*")
+warnings.filterwarnings("ignore", message=".*grpcio.*")
+
+import typer  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+console = Console()
+
+
+class Scenario(StrEnum):
+    """Markets that generate makes."""
+
+    CALM = "calm"
+    CRASH = "crash"
+    SQUEEZE = "squeeze"
+    DISORDER = "disorder"
+
+
+class Runner(StrEnum):
+    """Engines that replay runs on."""
+
+    DIRECT = "direct"
+
+
+def fail(error: Exception) -> typer.Exit:
+    """Say what to fix, and leave with status 1."""
+    console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
+    return typer.Exit(1)
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Argument(help="folder to write the day to")],
+    scenario: Annotated[Scenario, typer.Option(help="the market of the day")] = Scenario.CRASH,
+    accounts: Annotated[int, typer.Option(min=1)] = 1000,
+    symbols: Annotated[int, typer.Option(min=3)] = 200,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 7,
+    interval_ms: Annotated[int, typer.Option(help="the evaluation grid", min=1)] = 1000,
+) -> None:
+    """Write a market day: fills, corrections, busts, duplicates, prices, halts, betas and cash."""
+    from ops.generate import write_day
+
+    try:
+        write_day(out, scenario=scenario.value, accounts=accounts, symbols=symbols, seed=seed, interval_ms=interval_ms)
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    console.print(f"wrote a {scenario.value} day of {accounts} accounts and {symbols} symbols to {out}")
+
+
+@app.command()
+def replay(
+    day: Annotated[Path, typer.Argument(help="folder with manifest.json and <topic>.jsonl")],
+    out: Annotated[Path, typer.Option(help="folder for the outputs")],
+    runner: Annotated[Runner, typer.Option()] = Runner.DIRECT,
+    rules: Annotated[list[str] | None, typer.Option(help="rulebooks, instead of the manifest's")] = None,
+    shards: Annotated[int, typer.Option(help="of accounts; cannot change an output", min=1, max=64)] = 1,
+    everything: Annotated[bool, typer.Option("--all", help="publish every touched account at every instant")] = False,
+) -> None:
+    """Replay a day through the graph; the outputs are written like a day, one sorted file a topic."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    logging.getLogger().setLevel(logging.ERROR)
+    from ops.progress import DayProgress
+    from pipeline.day import DayError, load_manifest
+    from pipeline.replay import replay as run
+    from pipeline.rules import RulebookError
+    from runners import direct
+
+    try:
+        with DayProgress(load_manifest(day), shards, console):
+            run(day, out, direct.options(), rules=rules, shards=shards, publish_all=everything)
+    except (DayError, RulebookError, OSError) as error:
+        raise fail(error) from error
+    for path in sorted(out.glob("*.jsonl")):
+        with path.open("rb") as lines:
+            console.print(f"{sum(1 for _ in lines):>9,}  {path.name}", highlight=False)
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Argument(help="folder of a replay's outputs")],
+    html: Annotated[Path | None, typer.Option(help="also write a self-contained report")] = None,
+    limit: Annotated[int, typer.Option(help="rows per table", min=1)] = 10,
+) -> None:
+    """Who was warned, called, restricted, liquidated and why; who is worst under stress."""
+    from ops.report import write_report
+    from ops.show import show as render
+
+    try:
+        render(out, console, limit=limit)
+        if html is not None:
+            write_report(out, html)
+            console.print(f"report: {html}")
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+
+
+@app.command()
+def calc(
+    file: Annotated[Path, typer.Argument(help="a portfolio in YAML or JSON; see examples/portfolio.yaml")],
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Every measure of one portfolio."""
+    import json as js
+
+    from ops.calc import load, render
+    from ops.portfolio import calculate
+
+    try:
+        result = calculate(load(file))
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    if json:
+        print(js.dumps(result, indent=1))
+    else:
+        render(result, console)
+
+
+if __name__ == "__main__":
+    app()
