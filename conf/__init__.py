@@ -1,0 +1,1 @@
+"""Configuration that ships: rulebooks and job files, every number with its source."""

@@ -14,7 +14,7 @@ _SYMBOL_BITS = 32
 
 
 class Book:
-    """Positions are sorted by (account row, symbol row), so that an account's are adjacent and a sweep is a reduceat."""
+    """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []

@@ -1,8 +1,9 @@
-"""The ladder: four levels, each with an entry and a release line, and the clock of an unbroken deficiency (design 5)."""
+"""The ladder: four levels, each with an entry and a release line, and the clock of an unbroken deficiency."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
 
-LEVELS = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
+LEVELS: tuple[Any, ...] = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
 WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
 #: Not a level: a call or worse would have been entered, had the prices been reliable.
 REVIEW = 16
@@ -44,7 +45,8 @@ def decide(block: AccountBlock, flags: Flags, deficient_since: Ints) -> Decision
 
     Each level holds while its entry line is crossed, and from then until its release line is reached, so that an
     account neither flaps nor gets stuck. Where too much of the value is stale, entry to MARGIN_CALL or worse
-    becomes REVIEW and no clock starts; levels and clocks already running stay. A short without any price blocks release.
+    becomes REVIEW and no clock starts; levels and clocks already running stay. A short without any price blocks
+    release.
     """
     rules, measures = block.rules, block.measures
     equity, requirement, severe = measures["equity"], measures["requirement"], measures["severe_equity"]

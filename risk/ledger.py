@@ -1,4 +1,4 @@
-"""The ledger of fills and cash movements: what each id has contributed, so that duplicates and corrections are exact."""
+"""The ledger of fills and cash movements: what each id has contributed, so that corrections are exact."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A change of the book: signed millionths of a symbol and ticks of cash; corrects names when the undone fill applied."""
+    """A change of the book: signed millionths of a symbol, ticks of cash, and when the fill it corrects applied."""
 
     account_id: str
     symbol: str

@@ -37,7 +37,7 @@ class Market:
         self.rows: dict[str, int] = {}
         self.newest: list[tuple] = []
         self.beta_from: list[tuple] = []
-        self.columns = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
+        self.columns: dict[str, NDArray] = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
 
     def row(self, symbol: str) -> int:
         """The symbol's row, opened if it is new."""
@@ -49,7 +49,7 @@ class Market:
             self.beta_from.append(())
             if row == len(self.columns["price"]):
                 for name, (dtype, fill) in _COLUMNS.items():
-                    grown = np.full(max(16, 2 * row), fill, dtype)
+                    grown: NDArray = np.full(max(16, 2 * row), fill, dtype)
                     grown[:row] = self.columns[name]
                     self.columns[name] = grown
         return row

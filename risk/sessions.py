@@ -1,4 +1,4 @@
-"""Trading sessions as arrays: session time between two instants, staleness and due dates, without a calendar library."""
+"""Trading sessions as arrays: session time between two instants, staleness and due dates."""
 
 from __future__ import annotations
 

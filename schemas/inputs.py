@@ -137,7 +137,7 @@ class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Snapshot(Input, frozen=True, kw_only=True):
-    """An account's whole state at its instant; it replaces what was there. Records before the cut are ignored after it."""
+    """An account's whole state at its instant, in place of what was there; records before the cut are then ignored."""
 
     account_id: Id
     as_of: Time

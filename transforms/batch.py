@@ -70,4 +70,4 @@ class _Batch(beam.DoFn):
 
 
 def _stamped(value: Any, microseconds: int) -> WindowedValue:
-    return WindowedValue(value, Timestamp(micros=microseconds), [GlobalWindow()])
+    return WindowedValue(value, Timestamp(micros=microseconds), (GlobalWindow(),))

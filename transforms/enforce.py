@@ -26,11 +26,11 @@ from schemas import outputs
 from schemas.ids import identified
 from schemas.inputs import OpenedOn, PricedPosition, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time
-from transforms.figures import Figures, money, priced, ratio
+from transforms.figures import Figures, cushion, money, priced
 from transforms.positions import Update
 from transforms.state import ShardState
 
-Out = tuple[str, msgspec.Struct]
+Out = tuple[str, Any]
 Remeasure = Callable[[AccountBlock], None]
 
 RULES = {
@@ -174,7 +174,7 @@ class Enforce:
         )
         return TOPIC_OF[level], event
 
-    def _end(self, state: ShardState, block: AccountBlock, at: int, level: int, status: str | None = None) -> Out:
+    def _end(self, state: ShardState, block: AccountBlock, at: int, level: int, status: Any = None) -> Out:
         """Close what is open at the level: met, lifted or cleared, or cancelled by a correction."""
         account, measures = int(block.accounts[at]), block.measures
         opened = state.ladder.opened[account].pop(level)
@@ -279,7 +279,7 @@ class Enforce:
             message=message,
             equity=Money(equity),
             requirement=Money(requirement),
-            cushion=ratio(cushion_of(np.array([equity]), np.array([requirement]))[0]),
+            cushion=cushion(cushion_of(np.array([equity]), np.array([requirement]))[0]),
         )
         return "alerts.v1", identified(alert)
 

@@ -24,9 +24,14 @@ def money(ticks: float) -> str:
     return str(encode_json(Money(ticks)))
 
 
-def ratio(value: float) -> Ratio | None:
-    """A fraction in millionths; None where it is infinite."""
-    return None if math.isinf(value) else Ratio(round(float(value) * RATIO_SCALE))
+def ratio(value: Any) -> Ratio:
+    """A finite fraction in millionths."""
+    return Ratio(round(float(value) * RATIO_SCALE))
+
+
+def cushion(value: float) -> Ratio | None:
+    """A cushion in millionths; None where the requirement is zero."""
+    return None if math.isinf(value) else ratio(value)
 
 
 def priced(state: ShardState, account: int, instant: int) -> tuple[PricedPosition, ...]:
@@ -69,7 +74,7 @@ class Figures:
         equity, requirement = float(m["equity"]), float(m["requirement"])
         calc = outputs.MarginCalc(
             **head,
-            published_for=str(why),
+            published_for=why,
             cash=Money(block.cash[at]),
             long_market_value=Money(m["long_market_value"]),
             short_market_value=Money(m["short_market_value"]),
@@ -78,7 +83,7 @@ class Figures:
             concentration_addon=Money(m["addon"]),
             requirement=Money(requirement),
             excess=Money(m["excess"]),
-            cushion=ratio(self.decision.cushion[at]),
+            cushion=cushion(self.decision.cushion[at]),
             stale_share=ratio(m["stale_share"]),
             defaulted_share=ratio(m["defaulted_share"]),
             excluded=int(m["excluded"]),

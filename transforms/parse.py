@@ -31,7 +31,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a record's times must lie in, microseconds: the day (None live), and how far ahead of arrival each may be."""
+    """What a record's times must lie in, microseconds: the day (None live), how far ahead of arrival each may be."""
 
     opens_at: int | None
     closes_at: int | None

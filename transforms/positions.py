@@ -165,7 +165,7 @@ class UpdatePositions:
         state.dirty.update(("clock", "market", "accounts", "positions", "cash", "ladder"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> set[int]:
-        """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline, a heartbeat."""
+        """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline."""
         if rules is not before:
             return set(range(len(state.book.ids)))
         touched: set[int] = set()

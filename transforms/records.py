@@ -17,7 +17,8 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
 
 @cache
 def _decoder(topic: str) -> msgspec.msgpack.Decoder:
-    return msgspec.msgpack.Decoder(list[BY_NAME[topic].record], dec_hook=_scalar)  # type: ignore[name-defined]
+    kind: Any = BY_NAME[topic].record
+    return msgspec.msgpack.Decoder(list[kind], dec_hook=_scalar)
 
 
 def _scalar(kind: type, value: Any) -> Any:

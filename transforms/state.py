@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from risk.amounts import Floats, Ints
 from risk.book import Book
 from risk.ladder import Flags
 from risk.ledger import BUCKETS, Ledger
@@ -21,13 +23,13 @@ CELLS = ("clock", "market", "accounts", "positions", "cash", *LEDGER_CELLS, "lad
 
 
 class Ladder:
-    """Per account row: active levels, clocks, what was last published, the head of the audit chain, open consequences."""
+    """Per account row: active levels, clocks, last published figures, head of the audit chain, open consequences."""
 
     def __init__(self) -> None:
         self.flags: Flags = np.empty(0, np.uint8)
-        self.since = np.empty(0, np.int64)
-        self.deficient_since = np.empty(0, np.int64)
-        self.published = np.empty((2, 0))
+        self.since: Ints = np.empty(0, np.int64)
+        self.deficient_since: Ints = np.empty(0, np.int64)
+        self.published: Floats = np.empty((2, 0))
         self.heads: list[str] = []
         self.opened: dict[int, dict[int, OpenedOn]] = {}
 
@@ -56,7 +58,7 @@ class Ladder:
 
 
 class ShardState:
-    """The book, the market, the ledger and the ladder of one shard; now is the last instant processed (us, -1: none)."""
+    """Book, market, ledger and ladder of one shard; now is the last instant processed (microseconds, -1: none)."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.now = -1
@@ -79,7 +81,7 @@ class ShardState:
             "ladder": self.ladder.load,
         }
         for number, name in enumerate(LEDGER_CELLS):
-            loaders[name] = lambda cell, number=number: self.ledger.load_bucket(number, cell)
+            loaders[name] = partial(self.ledger.load_bucket, number)
         for name, load in loaders.items():
             payload = read(name)
             if payload is not None:

@@ -1,0 +1,70 @@
+"""The graph over a day: python -m bench.monitor DAY OUT [--shards N] [--profile FILE]."""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.meter import report
+from pipeline.replay import replay
+from risk.block import AccountBlock
+from runners import direct
+from transforms.monitor import Monitor
+
+
+def count_rows() -> Counter[str]:
+    """Count the accounts and positions of every measured block of the runner in this process."""
+    seen: Counter[str] = Counter()
+    measured = Monitor.measured
+
+    def counted(self: Monitor, state: Any, rows: np.ndarray, *rest: Any) -> AccountBlock:
+        block = measured(self, state, rows, *rest)
+        seen.update(blocks=1, rows=len(block.accounts), positions=len(block.symbols))
+        return block
+
+    Monitor.measured = counted  # type: ignore[method-assign]
+    return seen
+
+
+def profile_bundles(profile: cProfile.Profile) -> None:
+    """Profile what the runner's worker threads do with a bundle; cProfile alone sees the calling thread only."""
+    from apache_beam.runners.worker.bundle_processor import BundleProcessor
+
+    process = BundleProcessor.process_bundle
+
+    def profiled(self: Any, *args: Any) -> Any:
+        profile.enable()
+        try:
+            return process(self, *args)
+        finally:
+            profile.disable()
+
+    BundleProcessor.process_bundle = profiled
+
+
+def main() -> None:
+    """Replay, then print what it cost; `start_s` is the CPU time of imports, which a long-running job pays once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("day", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--profile", type=Path)
+    args = parser.parse_args()
+    seen, profile = count_rows(), cProfile.Profile()
+    if args.profile:
+        profile_bundles(profile)
+    start = time.process_time()
+    replay(args.day, args.out, direct.options(), shards=args.shards)
+    report(start_s=round(start, 3), shards=args.shards, **seen)
+    if args.profile:
+        profile.dump_stats(args.profile)
+
+
+if __name__ == "__main__":
+    main()
