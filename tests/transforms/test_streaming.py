@@ -1,0 +1,94 @@
+"""The unbounded path on engines that really stream: TestStream on Prism, and a worker in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.transforms.trigger import AccumulationMode, AfterWatermark
+from apache_beam.transforms.window import GlobalWindows, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
+
+from ops.generate import write_day
+from pipeline.day import files_of, load_manifest
+from pipeline.replay import monitor_of, replay
+from pipeline.sinks import WriteDay
+from pipeline.sources import read_file
+from runners import direct
+from tests.engines import prism_options
+from transforms.parse import Raw, parse
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("day")
+    write_day(folder, scenario="crash", accounts=12, symbols=5, seed=3, interval_ms=300_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bounded(day: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bounded")
+    replay(day, out, direct.options(), shards=2)
+    return out
+
+
+def assert_same(left: Path, right: Path) -> None:
+    for path in sorted(left.glob("*.jsonl")):
+        if not path.name.startswith("deadletter"):
+            assert path.read_bytes() == (right / path.name).read_bytes(), path.name
+
+
+def stream_of(day: Path, *, jumps: int) -> TestStream:
+    """The day as a stream whose watermark jumps over many instants: one raw element a record, in `jumps` batches."""
+    manifest = load_manifest(day)
+    monitor = monitor_of(manifest, rules=["seed"], shards=2)
+    stamped: list[tuple[int, Raw]] = []
+    for topic, path in files_of(day):
+        for raw in read_file((topic, str(path))):
+            for value in raw.values:
+                good, _ = parse(Raw(topic, 0, 0, [value]), monitor.bounds)
+                if good:
+                    stamped.append((int(good[0].arrived_at or 0), Raw(topic, 0, 0, [value])))
+    stamped.sort(key=lambda pair: pair[0])
+    stream = TestStream().advance_watermark_to(Timestamp(micros=manifest.begin))
+    size = len(stamped) // jumps + 1
+    for first in range(0, len(stamped), size):
+        batch = stamped[first : first + size]
+        # Reversed: within what the watermark has not passed, the order of arrival must not matter.
+        stream.add_elements([TimestampedValue(raw, Timestamp(micros=at)) for at, raw in reversed(batch)])
+        stream.advance_watermark_to(Timestamp(micros=batch[-1][0]))
+    return stream.advance_watermark_to_infinity()
+
+
+def test_stream_with_jumping_watermark_gives_the_bounded_outputs(day: Path, bounded: Path, tmp_path: Path) -> None:
+    """Watermark jumps over many instants, and records at the same millisecond as a boundary, change nothing."""
+    options = prism_options(streaming=True)
+    monitor = monitor_of(load_manifest(day), rules=["seed"], shards=2)
+    with beam.Pipeline(options=options) as pipeline:
+        outputs = pipeline | "Stream" >> stream_of(day, jumps=7) | "MonitorMargin" >> monitor
+        # A file needs an end: the only firing is when the watermark reaches the end of time.
+        whole = beam.WindowInto(GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING)
+        _ = outputs | "Whole" >> whole | "WriteDay" >> WriteDay(str(tmp_path))
+    assert_same(bounded, tmp_path)
+
+
+def test_separate_worker_process_gives_the_bounded_outputs(
+    day: Path, bounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unbounded path on a PortableRunner whose worker is another process: everything crosses as bytes."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    address, pool = BeamFnExternalWorkerPoolServicer.start(use_process=True)
+    try:
+        flags = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL"]
+        options = PipelineOptions([*flags, f"--environment_config={address}"])
+        replay(day, tmp_path, options, shards=2, bounded=False)
+    finally:
+        pool.stop(0)
+    assert_same(bounded, tmp_path)
