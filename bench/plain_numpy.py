@@ -1,7 +1,8 @@
-"""The same kernel without Beam, ladder or publishing: python -m bench.plain_numpy DAY [EVENTS]. The speed to compare with."""
+"""The same kernel without Beam, ladder or publishing: python -m bench.plain_numpy DAY [EVENTS]."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -109,7 +110,7 @@ def run(events: list[Event]) -> tuple[int, float]:
     book, rules, rows, check = Positions(), load_rulebook("seed"), 0, 0.0
     deposits = sum(1 for e in events if e.amount)
     edges = [0, *range(deposits, len(events), BLOCK), len(events)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         touched = book.apply(events[low:high])
         if not len(touched):
             continue

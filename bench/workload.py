@@ -1,8 +1,8 @@
 """The workload: a synthetic day whose blocks of 1,000 events are the instants of a one-second grid.
 
-Symbols are drawn from a Zipf law, accounts by lognormal weights, one event a millisecond; PCG64, seed 7. Every account opens
-with a deposit of 1.1 times all that it will trade: without it, equity would be about zero and every figure of every account
-would move by more than the publish line at every instant.
+Symbols are drawn from a Zipf law, accounts by lognormal weights, one event a millisecond; PCG64, seed 7. Every account
+opens with a deposit of 1.1 times all it will trade: without it, equity would be about zero and the figures of every
+account would move by more than the publish line at every instant.
 """
 
 from __future__ import annotations
@@ -70,8 +70,11 @@ def generate(size: Size, seed: int = 7) -> dict[str, list[Input]]:
         return Time(START + 1000 * event)
 
     opening = size.symbols
-    estimates = [Beta(symbol=s, beta=b, effective_at=at(n), arrived_at=at(n)) for n, (s, b) in enumerate(zip(names, betas))]
-    quotes = [_price(s, p, at(opening + n)) for n, (s, p) in enumerate(zip(names, prices))]
+    estimates = [
+        Beta(symbol=s, beta=b, effective_at=at(n), arrived_at=at(n))
+        for n, (s, b) in enumerate(zip(names, betas, strict=False))
+    ]
+    quotes = [_price(s, p, at(opening + n)) for n, (s, p) in enumerate(zip(names, prices, strict=False))]
     fills: list[Fill] = []
     turnover = np.zeros(size.accounts)
     for event, tick in enumerate(is_tick.tolist(), 2 * opening):

@@ -113,17 +113,14 @@ def calc(
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Every measure of one portfolio."""
-    import json as js
-
-    from ops.calc import load, render
-    from ops.portfolio import calculate
+    from ops.calc import calculate_file, render, to_json
 
     try:
-        result = calculate(load(file))
+        result = calculate_file(file)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     if json:
-        print(js.dumps(result, indent=1))
+        print(to_json(result))
     else:
         render(result, console)
 

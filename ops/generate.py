@@ -23,7 +23,7 @@ from schemas.scalars import Money, Quantity, Time
 
 MINUTE = 60 * SECOND
 LAST_ARRIVAL = days.CLOSES_AT - MILLISECOND
-PLANTED = BUST_ACCOUNT, QUIET_ACCOUNT, CURED_ACCOUNT = "ACC-BUST", "ACC-QUIET", "ACC-CURED"
+PLANTED = BUST_ACCOUNT, QUIET_ACCOUNT, CURED_ACCOUNT, STEEP_ACCOUNT = "ACC-BUST", "ACC-QUIET", "ACC-CURED", "ACC-STEEP"
 MOVEMENTS = {
     "DEPOSIT": (0.01, 0.05),
     "WITHDRAWAL": (-0.02, -0.005),
@@ -149,6 +149,7 @@ def _planted(market: Market, tape: Tape) -> Activity:
     ACC-BUST owes nothing; a purchase of $1.5m by mistake has it called until its bust, 20 minutes later.
     ACC-QUIET holds one symbol, which falls at 16:00 and is then silent, as is the account: only time liquidates it.
     ACC-CURED is called as SPY falls, and a deposit ten minutes later cures it for good.
+    ACC-STEEP buys more of the steepest beta as it falls: a further -8% would leave it under water: close-only.
     """
     activity = Activity()
     activity.pay(BUST_ACCOUNT, "DEPOSIT", 200_000.0, at("14:26:00"))
@@ -163,6 +164,11 @@ def _planted(market: Market, tape: Tape) -> Activity:
     _buy(CURED_ACCOUNT, market, {0: 100_000.0}, at("14:35:00"), 0, activity)
     called = _called_at(activity.fills[-1], 36_760.0, tape)
     activity.pay(CURED_ACCOUNT, "DEPOSIT", 25_000.0, called + 10 * MINUTE)
+
+    activity.pay(STEEP_ACCOUNT, "DEPOSIT", 35_500.0, at("14:26:00"))
+    steepest = int(market.betas[: market.ordinary].argmax())
+    _buy(STEEP_ACCOUNT, market, {steepest: 90_000.0}, at("14:35:00"), 0, activity)
+    _buy(STEEP_ACCOUNT, market, {steepest: 160_000.0}, at("16:00:00"), 90, activity)
     return activity
 
 

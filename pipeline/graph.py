@@ -17,11 +17,12 @@ from transforms.monitor import Monitor
 from transforms.ordered import InTimeOrder
 from transforms.parse import DEADLETTERS, RECORDS, Bounds, ParseRecords
 from transforms.positions import UpdatePositions
+from transforms.seal import SealOutputs
 
 
 @dataclass(eq=False)
 class MonitorMargin(beam.PTransform):
-    """Raw records in, (topic, record) out.
+    """Raw records in, (topic, sealed line) out.
 
     Fields:
       rulebooks: by effective_at. sessions: the calendar around the day. bounds: the day, and clock tolerances.
@@ -56,4 +57,6 @@ class MonitorMargin(beam.PTransform):
         parsed = raws | "ParseRecords" >> ParseRecords(self.bounds)
         blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards)
         outputs = blocks | "Monitor" >> InTimeOrder(self.fold, name="monitor", bounded=self.bounded)
-        return (outputs, parsed[DEADLETTERS]) | "Outputs" >> beam.Flatten()
+        lines = outputs | "SealOutputs" >> SealOutputs()
+        letters = parsed[DEADLETTERS] | "SealDeadLetters" >> SealOutputs()
+        return (lines, letters) | "Outputs" >> beam.Flatten()

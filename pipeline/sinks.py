@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import msgspec
 
-from schemas.codec import to_json
 from schemas.topics import WRITTEN
 
 
 @dataclass(eq=False)
 class WriteDay(beam.PTransform):
-    """(topic, record) in; a file a topic, sorted by (as_of, account, line). Raises OSError before it starts."""
+    """(topic, sealed line) in; a file a topic, sorted by (as_of, account, line). Raises OSError before it starts."""
 
     folder: str
 
@@ -26,19 +24,7 @@ class WriteDay(beam.PTransform):
         folder.mkdir(parents=True, exist_ok=True)
         for topic in WRITTEN:
             (folder / f"{topic.name}.jsonl").write_bytes(b"")
-        return (
-            outputs
-            | "Line" >> beam.Map(line_of).with_output_types(tuple[str, bytes])
-            | "ByTopic" >> beam.GroupByKey()
-            | "Write" >> beam.Map(write_topic, self.folder)
-        )
-
-
-def line_of(output: tuple[str, msgspec.Struct]) -> tuple[str, bytes]:
-    """The record's line behind its sorting key: instant and account, which the line's own text does not begin with."""
-    topic, record = output
-    key = f"{int(getattr(record, 'as_of', 0)):020d}{getattr(record, 'account_id', '')}\0"
-    return topic, key.encode() + to_json(record)
+        return outputs | "ByTopic" >> beam.GroupByKey() | "Write" >> beam.Map(write_topic, self.folder)
 
 
 def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from risk.amounts import Ints
+from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
 from risk.market import HALTED, MISSING, STALE, Market
 from risk.rulebook import Rulebook
@@ -14,7 +14,11 @@ _SYMBOL_BITS = 32
 
 
 class Book:
-    """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat."""
+    """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat.
+
+    fallback is what a position without any quote is valued at: the account's own last fill price or close, never
+    another account's, which may be in another shard.
+    """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -23,7 +27,8 @@ class Book:
         self.cash: list[int] = []
         self.keys: Ints = np.empty(0, np.int64)
         self.quantity: Ints = np.empty(0, np.int64)
-        self._pending: dict[int, int] = {}
+        self.fallback: Floats = np.empty(0)
+        self._pending: dict[int, tuple[int, float]] = {}
 
     def row(self, account_id: str) -> int:
         """The account's row, opened (provisionally) if it is new."""
@@ -35,31 +40,35 @@ class Book:
             self.cash.append(0)
         return row
 
-    def trade(self, account: int, symbol: int, quantity: int) -> None:
-        """Change a position by signed millionths; seen after settle()."""
+    def trade(self, account: int, symbol: int, quantity: int, price: float = 0.0) -> None:
+        """Change a position by signed millionths, keeping a price above zero as its fallback; seen after settle()."""
         key = account << _SYMBOL_BITS | symbol
-        self._pending[key] = self._pending.get(key, 0) + quantity
+        was, last = self._pending.get(key, (0, 0.0))
+        self._pending[key] = was + quantity, price if price > 0 else last
 
     def settle(self) -> None:
         """Merge the pending changes into the columns, all at once."""
         if not self._pending:
             return
         keys = np.array(sorted(self._pending), np.int64)
-        change = np.array([self._pending[key] for key in keys.tolist()], np.int64)
+        change = np.array([self._pending[key][0] for key in keys.tolist()], np.int64)
+        price = np.array([self._pending[key][1] or np.nan for key in keys.tolist()])
         self._pending = {}
         at = np.searchsorted(self.keys, keys)
         held = at < len(self.keys)
         held[held] = self.keys[at[held]] == keys[held]
         self.quantity[at[held]] += change[held]
+        self.fallback[at[held]] = _or_else(price[held], self.fallback[at[held]])
         if not held.all():
             self.keys = np.insert(self.keys, at[~held], keys[~held])
             self.quantity = np.insert(self.quantity, at[~held], change[~held])
+            self.fallback = np.insert(self.fallback, at[~held], price[~held])
 
     def clear(self, account: int) -> None:
         """Forget an account's positions and cash, for the snapshot that replaces them."""
         self.settle()
         keep = (self.keys >> _SYMBOL_BITS) != account
-        self.keys, self.quantity = self.keys[keep], self.quantity[keep]
+        self.keys, self.quantity, self.fallback = self.keys[keep], self.quantity[keep], self.fallback[keep]
         self.cash[account] = 0
 
     def holders(self, symbols: NDArray[np.bool_]) -> Ints:
@@ -75,7 +84,7 @@ class Book:
         mine = chosen[owners] & (self.quantity != 0)
         symbols = self.keys[mine] & ((1 << _SYMBOL_BITS) - 1)
         offsets = np.searchsorted(owners[mine], np.append(accounts, len(self.ids)))
-        price = market.prices()[symbols]
+        price = _or_else(market.columns["price"][symbols], self.fallback[mine])
         unpriced = np.isnan(price)
         beta = market.columns["beta"][symbols]
         defaulted = np.isnan(beta)
@@ -95,11 +104,12 @@ class Book:
             cash=np.array(self.cash, np.float64)[accounts],
         )
 
-    def positions(self, account: int) -> list[tuple[int, int]]:
-        """(symbol row, millionths) of an account's open positions."""
+    def positions(self, account: int, market: Market) -> list[tuple[int, int, float]]:
+        """(symbol row, millionths, price or NaN) of an account's positions, those that came to zero too."""
         low, high = np.searchsorted(self.keys, [account << _SYMBOL_BITS, (account + 1) << _SYMBOL_BITS])
-        symbols = (self.keys[low:high] & ((1 << _SYMBOL_BITS) - 1)).tolist()
-        return [(s, q) for s, q in zip(symbols, self.quantity[low:high].tolist(), strict=True) if q]
+        symbols = self.keys[low:high] & ((1 << _SYMBOL_BITS) - 1)
+        prices = _or_else(market.columns["price"][symbols], self.fallback[low:high])
+        return list(zip(symbols.tolist(), self.quantity[low:high].tolist(), prices.tolist(), strict=True))
 
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""
@@ -107,7 +117,7 @@ class Book:
 
     def positions_cell(self) -> dict:
         """Positions as plain data."""
-        return {"keys": self.keys, "quantity": self.quantity}
+        return {"keys": self.keys, "quantity": self.quantity, "fallback": self.fallback}
 
     def load_accounts(self, cell: dict) -> None:
         """Become what accounts_cell described."""
@@ -116,4 +126,9 @@ class Book:
 
     def load_positions(self, cell: dict) -> None:
         """Become what positions_cell described."""
-        self.keys, self.quantity = np.array(cell["keys"]), np.array(cell["quantity"])
+        self.keys, self.quantity, self.fallback = (np.array(cell[name]) for name in ("keys", "quantity", "fallback"))
+
+
+def _or_else(price: Floats, fallback: Floats) -> Floats:
+    """The price, else the fallback, else NaN: never zero (design 4)."""
+    return np.where(np.isnan(price), fallback, price)

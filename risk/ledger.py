@@ -37,6 +37,7 @@ class Posting:
     quantity: int
     cash: int
     corrects: int | None = None
+    price: float = 0.0
 
 
 def cash_effect(quantity: int, price: float, fees: int) -> int:
@@ -58,8 +59,13 @@ def content_of(fill: Fill) -> tuple:
     )
 
 
+def key_of(account_id: str, own_id: str) -> str:
+    """The key of an account's fill or cash id: another account may use the same id, in this shard or in another."""
+    return f"{account_id}\0{own_id}"
+
+
 class Ledger:
-    """Entries by original fill id, in buckets so that a change writes a sixteenth of them."""
+    """Entries by account and original fill id (key_of), in buckets so that a change writes a sixteenth of them."""
 
     def __init__(self) -> None:
         self.buckets: list[dict[str, Entry]] = [{} for _ in range(BUCKETS)]
@@ -67,9 +73,9 @@ class Ledger:
         self.dirty: set[int] = set()
 
     @staticmethod
-    def bucket_of(root: str) -> int:
-        """The bucket of an original fill id."""
-        return sum(root.encode()) % BUCKETS
+    def bucket_of(key: str) -> int:
+        """The bucket of a key."""
+        return sum(key.encode()) % BUCKETS
 
     def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
         """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
@@ -77,11 +83,12 @@ class Ledger:
         A correction before its fill waits (no postings). The same id and version with other content is refused.
         """
         root = fill.fill_id if fill.kind == "NEW" else fill.ref_fill_id or fill.fill_id
-        number = self.bucket_of(root)
+        key = key_of(fill.account_id, root)
+        number = self.bucket_of(key)
         bucket = self.buckets[number]
-        entry = bucket.get(root)
+        entry = bucket.get(key)
         if entry is None:
-            entry = bucket[root] = Entry()
+            entry = bucket[key] = Entry()
         content = content_of(fill)
         known = entry.versions.get(fill.version)
         if known is not None:
@@ -102,20 +109,22 @@ class Ledger:
         if before is None:
             entry.applied_at = instant
         undone = [Posting(account_id, before[0], -before[1], -before[2], corrects)] if before else []
-        return undone + ([Posting(account_id, *after, corrects)] if after else [])
+        return undone + ([Posting(account_id, *after, corrects, price)] if after else [])
 
     def pay(self, movement: Cash) -> tuple[bool, str | None]:
         """Whether the movement is new, and why it is refused, if it is."""
         content = (movement.account_id, int(movement.amount), movement.kind)
-        known = self.cash.setdefault(movement.cash_id, content)
+        known = self.cash.setdefault(key_of(movement.account_id, movement.cash_id), content)
         if known is content:
             return True, None
-        return False, None if known == content else f"cash {movement.cash_id}: expected {known}, found {content}"
+        # A snapshot names the ids it includes without their content.
+        return False, None if known in ((), content) else f"cash {movement.cash_id}: expected {known}, found {content}"
 
     def orphans(self) -> list[tuple[str, tuple]]:
         """(original fill id, content) of corrections whose fill never came."""
-        waiting = [(root, e.latest) for bucket in self.buckets for root, e in bucket.items() if not e.original]
-        return sorted(waiting, key=lambda item: item[0])
+        entries = [item for bucket in self.buckets for item in bucket.items()]
+        waiting = [(key.split("\0", 1)[1], e.latest) for key, e in entries if not e.original]
+        return sorted(waiting, key=lambda item: (item[0], item[1][1]))
 
     def bucket_cell(self, number: int) -> dict:
         """A bucket as plain data."""

@@ -19,7 +19,6 @@ _STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
 _COLUMNS: dict[str, tuple[type, float]] = {
     "price": (np.float64, np.nan),
-    "fallback": (np.float64, np.nan),
     "status": (np.int8, MISSING),
     "indicative": (np.bool_, 0),
     "stale_at": (np.int64, NEVER),
@@ -91,18 +90,6 @@ class Market:
             return None
         self.columns["multiplier"][row] = instrument.multiplier
         return row
-
-    def remember(self, symbol: str, price: float) -> int:
-        """Keep a close or a fill price, what a symbol without any quote is valued at; the symbol's row."""
-        row = self.row(symbol)
-        if price > 0:
-            self.columns["fallback"][row] = price
-        return row
-
-    def prices(self) -> NDArray[np.float64]:
-        """(symbols,) last good price, else the fallback, else NaN: never zero (design 4)."""
-        price = self.columns["price"]
-        return np.where(np.isnan(price), self.columns["fallback"], price)
 
     def states(self, instant: int) -> NDArray[np.int8]:
         """(symbols,) LIVE, CLOSE, HALTED, STALE or MISSING as of the instant, microseconds."""

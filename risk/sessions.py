@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,9 +18,16 @@ class Sessions:
     opens: Ints
     closes: Ints
 
+    @cached_property
+    def _table(self) -> tuple[list[int], list[int], list[int]]:
+        """Opens, closes and session time up to each close, as lists: a quote asks for one date, not for an array."""
+        return self.opens.tolist(), self.closes.tolist(), np.cumsum(self.closes - self.opens).tolist()
+
     def elapsed_until(self, instant: int) -> int:
         """Session time before the instant, microseconds since the first open."""
-        return int(np.clip(instant - self.opens, 0, self.closes - self.opens).sum())
+        opens, closes, ends = self._table
+        day = bisect_right(opens, instant) - 1
+        return ends[day] - max(closes[day] - instant, 0) if day >= 0 else 0
 
     def after(self, instant: int, duration: int) -> int:
         """When `duration` of session time has passed since the instant.
@@ -27,12 +36,13 @@ class Sessions:
           ValueError: the sessions do not reach that far.
         """
         target = self.elapsed_until(instant) + duration
-        ends = np.cumsum(self.closes - self.opens)
-        day = int(np.searchsorted(ends, target))
+        _, closes, ends = self._table
+        day = bisect_left(ends, target)
         if day == len(ends):
             raise ValueError(f"expected sessions that reach {duration} us beyond {instant}, found {len(ends)} of them")
-        return int(self.closes[day] - (ends[day] - target))
+        return closes[day] - (ends[day] - target)
 
     def close_after(self, instant: int, sessions: int) -> int:
         """The close of the n-th session that opens after the instant."""
-        return int(self.closes[int(np.searchsorted(self.opens, instant, side="right")) + sessions - 1])
+        opens, closes, _ = self._table
+        return closes[bisect_right(opens, instant) + sessions - 1]

@@ -31,6 +31,14 @@ def identified(event: T) -> T:
     return msgspec.structs.replace(event, event_id=digest(canonical(event)))
 
 
+def sealed(event: Event) -> bytes:
+    """The event's JSON with its event_id, filled in if it has none yet; encoded once."""
+    if event.event_id:
+        return _ENCODER.encode(event)
+    rest = _ENCODER.encode(event)[len(_EMPTY) :]
+    return b'{"event_id":"' + digest(b"{" + rest).encode() + b'",' + rest
+
+
 def shard_of(account_id: str, shards: int) -> int:
     """The account's shard; blake2b and not hash(), which differs from process to process."""
     return int.from_bytes(hashlib.blake2b(account_id.encode(), digest_size=8).digest()) % shards

@@ -96,11 +96,6 @@ def _scaled_text(text: str, scale: int, places: int) -> int:
     return scaled
 
 
-def _decimal(value: int, scale: int, places: int) -> str:
-    whole, part = divmod(abs(value), scale)
-    return f"{'-' if value < 0 else ''}{whole}.{part:0{places}d}"
-
-
 def decode_scalar(kind: type, value: Any) -> Any:
     """The msgspec dec_hook: wire value to scalar. Raises ValueError naming what was expected and found."""
     if kind is Time:
@@ -118,15 +113,18 @@ def decode_scalar(kind: type, value: Any) -> Any:
 
 def encode_json(value: Any) -> Any:
     """The msgspec enc_hook for JSON."""
-    if isinstance(value, Time):
+    kind = type(value)
+    if kind is Money:
+        size = abs(value)
+        return f"{'-' if value < 0 else ''}{size // MONEY_SCALE}.{size % MONEY_SCALE:04d}"
+    if kind is Ratio:
+        size = abs(value)
+        return f"{'-' if value < 0 else ''}{size // RATIO_SCALE}.{size % RATIO_SCALE:06d}"
+    if kind is Time:
         return value.text()
-    if isinstance(value, Quantity):
+    if kind is Quantity:
         return value // QUANTITY_SCALE if value % QUANTITY_SCALE == 0 else value / QUANTITY_SCALE
-    if isinstance(value, Money):
-        return _decimal(value, MONEY_SCALE, 4)
-    if isinstance(value, Ratio):
-        return _decimal(value, RATIO_SCALE, 6)
-    raise NotImplementedError(type(value))
+    raise NotImplementedError(kind)
 
 
 def encode_avro(value: Any) -> Any:

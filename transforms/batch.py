@@ -30,7 +30,7 @@ class BatchByShard(beam.PTransform):
 
 class _Batch(beam.DoFn):
     #: A bundle of a file may be a whole day: beyond this many records it is sent on in parts.
-    FLUSH = 50_000
+    FLUSH = 8_000
 
     def __init__(self, shards: int) -> None:
         self.shards = shards

@@ -61,7 +61,8 @@ class Enforce:
         old = ladder.flags[rows]
         cancelled = list(self._cancel(state, block, update))
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows])
-        changed = decision.flags != old
+        # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
+        changed = (decision.flags != old) | (decision.flags != ladder.flags[rows])
         published_for = self._publish(state, block, changed, np.isin(rows, beats), closing)
         if changed.any() or (ladder.deficient_since[rows] != decision.deficient_since).any():
             state.dirty.add("ladder")
@@ -170,7 +171,7 @@ class Enforce:
             event_id=event.event_id,
             opened_at=Time(block.instant),
             cash=Money(block.cash[at]),
-            positions=priced(state, account, block.instant),
+            positions=priced(state, account, block.instant, flat=True),
         )
         return TOPIC_OF[level], event
 
@@ -238,11 +239,15 @@ class Enforce:
             yield self._journal(state, block, account, "CORRECTION", None, facts)
 
     def _holds(self, state: ShardState, block: AccountBlock, account: int, opened: OpenedOn, level: int) -> bool:
-        """Whether the level's entry line is crossed on the (corrected) opening, at the opening's own prices."""
+        """Whether the level's entry line is crossed on the (corrected) opening, at the opening's own prices.
+
+        A symbol that only the correction brought in has none, and is valued at today's.
+        """
         market, held = state.market, opened.positions
         symbols = np.array([market.row(p.symbol) for p in held], np.int64)
         beta = market.columns["beta"][symbols]
-        prices = np.array([p.price for p in held])
+        now = {p.symbol: p.price for p in priced(state, account, block.instant, flat=True)}
+        prices = np.array([p.price or now.get(p.symbol, 0.0) for p in held])
         opening = AccountBlock(
             instant=int(opened.opened_at),
             rules=block.rules,
@@ -250,7 +255,7 @@ class Enforce:
             offsets=np.array([0, len(held)]),
             symbols=symbols,
             quantity=np.array([p.quantity / 1e6 for p in held]) * market.columns["multiplier"][symbols],
-            price=np.where(prices > 0, prices, np.nan_to_num(market.prices()[symbols])),
+            price=prices,
             beta=np.where(np.isnan(beta), block.rules.default_beta, beta),
             unreliable=np.zeros(len(held), np.bool_),
             unpriced=np.zeros(len(held), np.bool_),
@@ -308,9 +313,10 @@ class Enforce:
         """The closing snapshot of every account, and the corrections whose fill never came."""
         effects: dict[str, list[SnapshotFill]] = {}
         for bucket in state.ledger.buckets:
-            for entry in bucket.values():
+            for key, entry in bucket.items():
                 if entry.original:
-                    _, account_id, symbol, quantity, price, fees, executed_at, fill_id = entry.latest
+                    account_id, fill_id = key.split("\0", 1)
+                    _, _, symbol, quantity, price, fees, executed_at, _ = entry.latest
                     effects.setdefault(account_id, []).append(
                         SnapshotFill(
                             fill_id=fill_id,
@@ -325,9 +331,9 @@ class Enforce:
                         )
                     )
         paid: dict[str, list[str]] = {}
-        for cash_id, content in state.ledger.cash.items():
-            if content:
-                paid.setdefault(content[0], []).append(cash_id)
+        for key in state.ledger.cash:
+            account_id, cash_id = key.split("\0", 1)
+            paid.setdefault(account_id, []).append(cash_id)
         for account in block.accounts.tolist():
             account_id, ladder = state.book.ids[account], state.ladder
             flags, since = int(ladder.flags[account]), int(ladder.deficient_since[account])

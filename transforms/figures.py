@@ -13,7 +13,6 @@ from risk.block import AccountBlock
 from risk.ladder import LEVELS, Decision, level_of
 from risk.market import STATE_NAMES
 from schemas import outputs
-from schemas.ids import identified
 from schemas.inputs import PricedPosition
 from schemas.scalars import RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
 from transforms.state import ShardState
@@ -34,27 +33,30 @@ def cushion(value: float) -> Ratio | None:
     return None if math.isinf(value) else ratio(value)
 
 
-def priced(state: ShardState, account: int, instant: int) -> tuple[PricedPosition, ...]:
-    """An account's positions by symbol, each at the price it is valued at; a price of zero says there is none."""
+def priced(state: ShardState, account: int, instant: int, *, flat: bool = False) -> tuple[PricedPosition, ...]:
+    """An account's positions by symbol, each at the price it is valued at; a price of zero says there is none.
+
+    flat: with those that came to zero, which a correction may revive.
+    """
     market = state.market
-    held = state.book.positions(account)
+    held = [position for position in state.book.positions(account, market) if flat or position[1]]
     if not held:
         return ()
-    prices, states = market.prices(), market.states(instant)
+    states = market.states(instant)
     found = [
         PricedPosition(
             symbol=market.symbols[row],
             quantity=Quantity(quantity),
-            price=0.0 if np.isnan(prices[row]) else float(prices[row]),
+            price=0.0 if np.isnan(price) else price,
             state=STATE_NAMES[states[row]],
         )
-        for row, quantity in held
+        for row, quantity, price in held
     ]
     return tuple(sorted(found, key=lambda p: p.symbol))
 
 
 class Figures:
-    """Makes the four figure records of one account of a block at a time."""
+    """Makes the four figure records of one account of a block at a time; nothing refers to them, so sinks seal them."""
 
     def __init__(self, state: ShardState, block: AccountBlock, decision: Decision) -> None:
         self.state, self.block, self.decision = state, block, decision
@@ -74,7 +76,7 @@ class Figures:
         equity, requirement = float(m["equity"]), float(m["requirement"])
         calc = outputs.MarginCalc(
             **head,
-            published_for=why,
+            published_for=str(why),  # type: ignore[arg-type]
             cash=Money(block.cash[at]),
             long_market_value=Money(m["long_market_value"]),
             short_market_value=Money(m["short_market_value"]),
@@ -88,7 +90,7 @@ class Figures:
             defaulted_share=ratio(m["defaulted_share"]),
             excluded=int(m["excluded"]),
         )
-        yield "margin.calc.v1", identified(calc)
+        yield "margin.calc.v1", calc
         scenarios = tuple(
             outputs.StressScenario(
                 move=move,
@@ -108,7 +110,7 @@ class Figures:
             defaulted_share=ratio(m["defaulted_share"]),
             scenarios=scenarios,
         )
-        yield "stress.beta_spy.v1", identified(stress)
+        yield "stress.beta_spy.v1", stress
         pnl = m["tims_pnl"].tolist()
         worst = min(range(len(pnl)), key=pnl.__getitem__)
         tims = outputs.StressTims(
@@ -119,7 +121,7 @@ class Figures:
             requirement=Money(-m["worst_loss"]),
             excess=Money(equity + m["worst_loss"]),
         )
-        yield "stress.tims.v1", identified(tims)
+        yield "stress.tims.v1", tims
         ladder = state.ladder
         since, deficient = int(ladder.since[account]), int(ladder.deficient_since[account])
         opened = ladder.opened.get(account, {})
@@ -134,4 +136,4 @@ class Figures:
             open_events=tuple(opened[level].event_id for level in sorted(opened)),
             positions=priced(state, account, block.instant),
         )
-        yield "accounts.state.v1", identified(stand)
+        yield "accounts.state.v1", stand

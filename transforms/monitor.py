@@ -17,7 +17,7 @@ from schemas.inputs import Input
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
-from transforms.records import Records, decode_records, encode_records, split_records
+from transforms.records import Records, decode_records, encode_records, first_stamp, split_records
 from transforms.state import CELLS, ShardState
 
 Measure = Callable[[AccountBlock], None]
@@ -26,7 +26,9 @@ Measure = Callable[[AccountBlock], None]
 def order_of(record: Input) -> tuple:
     """The total order of design 1B: when it arrived, topic rank, key, content; never a line or an offset."""
     topic = BY_RECORD[type(record)]
-    return (record.arrived_at, topic.rank, getattr(record, topic.key), to_json(record))
+    key = getattr(record, topic.key)
+    # Market records conflate by their own content, whatever their order here.
+    return (record.arrived_at, topic.rank, key, b"" if topic.market else to_json(record))
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Monitor:
     encode = staticmethod(encode_records)
     decode = staticmethod(decode_records)
     split = staticmethod(split_records)
+    first_stamp = staticmethod(first_stamp)
 
     def start(self) -> ShardState:
         """The state before any record."""

@@ -27,6 +27,7 @@ class Fold(Protocol):
     """A deterministic state machine. It never reads a clock, a random number or the network. Times are microseconds."""
 
     cells: tuple[str, ...]
+    interval: int
     horizon: int | None
 
     def start(self) -> Any:
@@ -52,6 +53,9 @@ class Fold(Protocol):
 
     def decode(self, payload: bytes) -> Any:
         """The inverse of encode."""
+
+    def first_stamp(self, payload: bytes) -> int:
+        """When the earliest record of a payload arrived; payloads as bytes sort by it."""
 
 
 @dataclass(eq=False)
@@ -85,10 +89,18 @@ class AdvanceBounded(beam.DoFn):
     def process(self, element: tuple[Any, Iterable[bytes]]) -> Iterator[Any]:
         """Advance a fresh state through the key's records."""
         key, payloads = element
-        arrivals = [self.fold.decode(payload) for payload in payloads]
-        last = max((self.fold.instant_of(s) for a in arrivals for s in self.fold.stamps(a)), default=0)
-        until = last if self.fold.horizon is None else self.fold.horizon
-        yield from _watched(self.fold, key, self.fold.start(), arrivals, until)
+        fold, state, loaded, last = self.fold, self.fold.start(), [], 0
+        # Payloads sort by their first stamp: what precedes the next one's instant is complete, and the rest of the
+        # day stays encoded until it is needed.
+        for payload in sorted(payloads):
+            seen = fold.instant_of(fold.first_stamp(payload)) - fold.interval
+            parts = [fold.split(element, seen) for element in loaded]
+            now = [part for part, _ in parts if part is not None]
+            yield from _watched(fold, key, state, now, seen) if now else ()
+            loaded = [rest for _, rest in parts if rest is not None]
+            loaded.append(fold.decode(payload))
+            last = max(last, *(fold.instant_of(stamp) for stamp in fold.stamps(loaded[-1])))
+        yield from _watched(fold, key, state, loaded, last if fold.horizon is None else fold.horizon)
 
 
 def _watched(fold: Any, key: Any, state: Any, arrivals: list[Any], until: int) -> Iterator[Any]:

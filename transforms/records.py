@@ -26,13 +26,22 @@ def _scalar(kind: type, value: Any) -> Any:
 
 
 def encode_records(records: Records) -> bytes:
-    """Records by topic as MessagePack, scalars as the integers they are."""
-    return _ENCODER.encode({topic: _ENCODER.encode(batch) for topic, batch in records.items()})
+    """Records by topic as MessagePack behind the stamp of the earliest, so that payloads sort by it."""
+    first = min(record.arrived_at or 0 for batch in records.values() for record in batch)
+    content = _ENCODER.encode({topic: _ENCODER.encode(batch) for topic, batch in records.items()})
+    return first.to_bytes(8, "big") + content
+
+
+def first_stamp(payload: bytes) -> int:
+    """When the earliest record of a payload arrived, microseconds."""
+    return int.from_bytes(payload[:8], "big")
 
 
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
-    return {topic: _decoder(topic).decode(batch) for topic, batch in msgspec.msgpack.decode(payload).items()}
+    return {
+        topic: _decoder(topic).decode(batch) for topic, batch in msgspec.msgpack.decode(memoryview(payload)[8:]).items()
+    }
 
 
 def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:

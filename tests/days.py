@@ -1,0 +1,181 @@
+"""Small days for Hypothesis, and the fold run over them without Beam."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+from hypothesis import strategies as st
+
+from pipeline.day import Manifest
+from pipeline.replay import monitor_of
+from pipeline.rules import load_rulebook
+from schemas.codec import to_json
+from schemas.ids import shard_of
+from schemas.inputs import Account, Beta, Cash, Fill, Input, Price
+from schemas.scalars import Money, Quantity, Time
+from schemas.topics import BY_RECORD
+from transforms.monitor import Monitor
+from transforms.state import ShardState
+
+Output = tuple[str, msgspec.Struct]
+Line = tuple[str, bytes]
+
+SECOND = 1_000_000
+OPENS, CLOSES = Time.parse("2026-01-05T15:00:00Z"), Time.parse("2026-01-05T15:30:00Z")
+INTERVAL_MS = 60_000
+MANIFEST = Manifest(
+    business_date=dt.date(2026, 1, 5),
+    interval_ms=INTERVAL_MS,
+    opens_at=dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC),
+    closes_at=dt.datetime(2026, 1, 5, 15, 30, tzinfo=dt.UTC),
+)
+#: The seed's rules with clocks that run out within the half hour.
+RULES = dataclasses.replace(load_rulebook("seed"), persist=300, heartbeat=600, stale_after=600)
+ACCOUNTS = tuple(f"A{n}" for n in range(6))
+SYMBOLS = tuple(f"S{n}" for n in range(4))
+
+
+def at(seconds: float) -> Time:
+    """A time of the day, seconds after it opens."""
+    return Time(OPENS + round(seconds * 1000) * 1000)
+
+
+def fold_of(*, publish_all: bool = False) -> Monitor:
+    """The fold of the small day."""
+    monitor = monitor_of(MANIFEST, rules=["seed"], shards=1, publish_all=publish_all)
+    return dataclasses.replace(monitor.fold, rulebooks=(RULES,))
+
+
+def by_topic(records: Iterable[Input]) -> dict[str, list[Input]]:
+    """Records as an element of the fold."""
+    found: dict[str, list[Input]] = {}
+    for record in records:
+        found.setdefault(BY_RECORD[type(record)].name, []).append(record)
+    return found
+
+
+def shards_of(records: Sequence[Input], shards: int) -> list[list[Input]]:
+    """The records that each shard sees, as BatchByShard deals them."""
+    return [
+        [
+            record
+            for record in records
+            if BY_RECORD[type(record)].market or shard_of(record.account_id, shards) == shard  # type: ignore[attr-defined]
+        ]
+        for shard in range(shards)
+    ]
+
+
+def run(records: Sequence[Input], shards: int = 1, parts: int = 1, *, publish_all: bool = False) -> list[Output]:
+    """What the fold makes of the records, each shard's given in that many elements."""
+    fold = fold_of(publish_all=publish_all)
+    return [
+        output
+        for mine in shards_of(records, shards)
+        for output in fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
+    ]
+
+
+def run_stepwise(records: Sequence[Input], shards: int) -> list[Output]:
+    """The same, advanced instant by instant, with the state written to its cells and read back in between."""
+    fold, step = fold_of(), INTERVAL_MS * 1000
+    return [
+        output
+        for mine in shards_of(records, shards)
+        for output in _stepwise(fold, mine, range(OPENS + step, CLOSES + step, step))
+    ]
+
+
+def _stepwise(fold: Monitor, mine: list[Input], instants: range) -> Iterator[Output]:
+    state, cells = fold.start(), dict[str, bytes]()
+    for instant in instants:
+        now = [record for record in mine if fold.instant_of(int(record.arrived_at or 0)) == instant]
+        yield from fold.advance(state, [by_topic(now)], instant)
+        cells |= state.drain()
+        state = ShardState(fold.sessions)
+        state.load(cells.get)
+
+
+def lines(outputs: Iterable[Output]) -> list[Line]:
+    """(topic, JSON) of the outputs in a fixed order; dead letters are left out, as in design 6."""
+    return sorted((topic, to_json(record)) for topic, record in outputs if topic != "deadletter.v1")
+
+
+def outputs(records: Sequence[Input], shards: int = 1, parts: int = 1) -> list[Line]:
+    """Sorted (topic, JSON) of what the fold makes of the records."""
+    return lines(run(records, shards, parts))
+
+
+# Half of the arrivals are exactly on an instant, and a millisecond on either side of one is as likely as not.
+arrivals = st.builds(
+    lambda place, millisecond: at(place * 30 + millisecond / 1000), st.integers(1, 58), st.sampled_from((-1, 0, 0, 1))
+)
+quantities = st.sampled_from([-100, -10, -1, 1, 10, 50, 100, 200]).map(lambda q: Quantity(q * 10**6))
+dollars = st.sampled_from([20.0, 60.0, 80.0, 90.0, 95.0, 100.0, 101.37, 110.0, 150.0])
+
+
+@st.composite
+def days(draw: st.DrawFn, *, amended: bool = True) -> list[Input]:
+    """The records of a day: 2 to 6 accounts, 2 to 4 symbols, not all of which are announced or quoted."""
+    accounts = ACCOUNTS[: draw(st.integers(2, 6))]
+    symbols = SYMBOLS[: draw(st.integers(2, 4))]
+    account, symbol = st.sampled_from(accounts), st.sampled_from(symbols)
+    number = st.integers(0, 5)
+    new = st.builds(
+        lambda n, **fields: Fill(fill_id=f"F{n}", **fields),
+        number,
+        account_id=account,
+        symbol=symbol,
+        quantity=quantities,
+        price=dollars,
+        fees=st.sampled_from([Money(0), Money(12_345)]),
+        arrived_at=arrivals,
+    )
+    amendment = st.builds(
+        lambda n, kind, version, **fields: Fill(
+            fill_id=f"F{n}-{kind}{version}", ref_fill_id=f"F{n}", kind=kind, version=version, **fields
+        ),
+        number,
+        st.sampled_from(["CORRECT", "BUST"]),
+        st.integers(2, 4),
+        account_id=account,
+        symbol=symbol,
+        quantity=quantities,
+        price=dollars,
+        arrived_at=arrivals,
+    )
+    price = st.builds(
+        lambda arrived_at, behind, **fields: Price(
+            arrived_at=arrived_at, as_of=Time(arrived_at - behind * SECOND), **fields
+        ),
+        arrivals,
+        st.sampled_from([-5, 0, 0, 0, 30, 120, 900]),
+        symbol=symbol,
+        price=dollars,
+        status=st.sampled_from(["LIVE", "LIVE", "LIVE", "LIVE", "INDICATIVE", "HALTED", "CLOSE"]),
+        sequence=st.integers(0, 2),
+    )
+    cash = st.builds(
+        lambda n, **fields: Cash(cash_id=f"C{n}", **fields),
+        number,
+        account_id=account,
+        amount=st.sampled_from([-500, 300, 1000, 4000]).map(lambda amount: Money(amount * 10**4)),
+        kind=st.sampled_from(["DEPOSIT", "JOURNAL"]),
+        arrived_at=arrivals,
+    )
+    beta = st.builds(
+        Beta,
+        symbol=symbol,
+        beta=st.sampled_from([-0.3, 0.5, 1.7]),
+        effective_at=st.sampled_from([at(0), at(60)]),
+        arrived_at=arrivals,
+    )
+    opened = st.builds(Account, account_id=account, arrived_at=arrivals)
+    records: list[Input] = []
+    kinds = [(new, 14), (price, 16), (cash, 6), (opened, 4), (beta, 4), (amendment, 8 if amended else 0)]
+    for kind, most in kinds:
+        records += draw(st.lists(kind, max_size=most))
+    return records
