@@ -2,10 +2,10 @@ PYTHON ?= python3
 SETUP := build/setup.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format schemas clean
+.PHONY: help setup demo demo-real bench test check format schemas clean
 
 help: ## List what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## Create .venv and install the package with its pinned dependencies
 
@@ -18,6 +18,20 @@ demo: setup ## Generate a crash day, replay it and show the report
 	.venv/bin/margin generate --scenario crash --accounts 1000 --symbols 200 --seed 7 build/demo/day
 	.venv/bin/margin replay build/demo/day --out build/demo/out
 	.venv/bin/margin show build/demo/out --html build/demo/report.html
+
+REAL_DATA := ../shared/data/market
+REAL_DAYS := 2013-10-04 2013-10-07 2013-10-08 2013-10-09 2013-10-10 2013-10-11 2020-03-16 2008-10-15
+
+demo-real: setup ## Replay real market days (minute bars, crash days) with generated accounts
+	@test -d $(REAL_DATA) || { echo "error: demo-real reads real market data from $(REAL_DATA), which is absent" >&2; exit 1; }
+	.venv/bin/python -m ops.real build/real/days --data $(REAL_DATA) $(REAL_DAYS)
+	@set -e; for day in $(REAL_DAYS); do echo "== $$day"; \
+	  .venv/bin/margin replay build/real/days/$$day --out build/real/out/$$day; \
+	  .venv/bin/margin show build/real/out/$$day --html build/real/$$day.html; \
+	done
+
+bench: setup ## Measure against plain NumPy, textbook Beam and Spark (some ten minutes; Java 17 for Spark)
+	.venv/bin/python -m bench.run
 
 test: setup ## Run the tests
 	.venv/bin/python -m pytest -n 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -123,6 +124,25 @@ def calc(
         print(to_json(result))
     else:
         render(result, console)
+
+
+@app.command()
+def bars(
+    files: Annotated[list[Path], typer.Argument(help="CSV files of minute bars, daily bars and factors, plain or .gz")],
+    out: Annotated[Path, typer.Option(help="day folder to write the market to")],
+    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="default: the last with bars")] = None,
+    window: Annotated[int, typer.Option(help="daily returns a beta is estimated from", min=60)] = 2520,
+) -> None:
+    """Turn price bars into a day's manifest, prices, betas and instruments; fills and cash are yours to add."""
+    from ops.bars import convert
+    from pipeline.day import DayError
+
+    try:
+        counts = convert(files, out, date.date() if date else None, window=window)
+    except (DayError, OSError, ValueError) as error:
+        raise fail(error) from error
+    for topic, count in counts.items():
+        console.print(f"{count:>9,}  {topic}.jsonl", highlight=False)
 
 
 if __name__ == "__main__":

@@ -14,21 +14,23 @@ MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.71.0"
 BINARY = Path(__file__).parents[1] / "build" / "bin" / "prism"
 
 
-class EngineMissing(RuntimeError):
+class EngineMissingError(RuntimeError):
     """The engine is not here; the text says what to install."""
 
 
 def locate() -> Path:
-    """The Prism binary, built on first use (2 to 3 minutes). Raises EngineMissing without Go."""
+    """The Prism binary, built on first use (2 to 3 minutes). Raises EngineMissingError without Go."""
     if BINARY.exists():
         return BINARY
     go = shutil.which("go")
     if go is None:
-        raise EngineMissing("Prism is built with Go: install Go 1.24 or newer, or put the binary at build/bin/prism")
+        raise EngineMissingError(
+            "Prism is built with Go: install Go 1.24 or newer, or put the binary at build/bin/prism"
+        )
     BINARY.parent.mkdir(parents=True, exist_ok=True)
     built = subprocess.run([go, "install", MODULE], env=os.environ | {"GOBIN": str(BINARY.parent)}, check=False)
     if built.returncode or not BINARY.exists():
-        raise EngineMissing(f"go install {MODULE} failed with status {built.returncode}")
+        raise EngineMissingError(f"go install {MODULE} failed with status {built.returncode}")
     return BINARY
 
 

@@ -13,7 +13,7 @@ from runners import prism
 def prism_options(*, streaming: bool) -> PipelineOptions:
     try:
         return prism.options(streaming=streaming)
-    except prism.EngineMissing as missing:
+    except prism.EngineMissingError as missing:
         if "prism" in os.environ.get("MARGIN_REQUIRE", "").split(","):
             raise
         pytest.skip(str(missing))

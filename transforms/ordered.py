@@ -89,7 +89,8 @@ class AdvanceBounded(beam.DoFn):
     def process(self, element: tuple[Any, Iterable[bytes]]) -> Iterator[Any]:
         """Advance a fresh state through the key's records."""
         key, payloads = element
-        fold, state, loaded, last = self.fold, self.fold.start(), [], 0
+        fold, state, last = self.fold, self.fold.start(), 0
+        loaded: list[Any] = []
         # Payloads sort by their first stamp: what precedes the next one's instant is complete, and the rest of the
         # day stays encoded until it is needed.
         for payload in sorted(payloads):

@@ -309,8 +309,9 @@ def test_every_level_that_has_a_consequence_has_it_open(day: list[Input], shards
 def test_a_call_that_is_cancelled_and_due_at_once_opens_anew() -> None:
     bad = fill("A0", 100, 60)
     day = [quote("S0", 100.0, 30), cash("A0", 3_700, 30), fill("A0", 100, 60, fill_id="GOOD"), bad]
-    outputs = days.run([*day, quote("S0", 60.0, 690), bust_of(bad, 690)])
-    assert [c.status for c in of_topic(outputs, "margin.calls.v1")] == ["OPENED", "CANCELLED", "OPENED"]
+    outputs = days.run([*day, quote("S0", 70.0, 240), bust_of(bad, 240)])
+    calls = [(c.status, c.as_of) for c in of_topic(outputs, "margin.calls.v1")]
+    assert calls == [("OPENED", at(120)), ("CANCELLED", at(300)), ("OPENED", at(300))]
 
 
 def test_the_next_day_knows_a_busted_fill_by_its_own_id() -> None:

@@ -74,7 +74,9 @@ def test_stream_with_jumping_watermark_gives_the_bounded_outputs(day: Path, boun
     with beam.Pipeline(options=options) as pipeline:
         outputs = pipeline | "Stream" >> stream_of(day, jumps=7) | "MonitorMargin" >> monitor
         # A file needs an end: the only firing is when the watermark reaches the end of time.
-        whole = beam.WindowInto(GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING)
+        whole = beam.WindowInto(
+            GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING
+        )
         _ = outputs | "Whole" >> whole | "WriteDay" >> WriteDay(str(tmp_path))
     assert_same(bounded, tmp_path)
 
