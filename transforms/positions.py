@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from risk.amounts import Ints
+from risk.ladder import LEVELS
 from risk.ledger import Entry, Posting, cash_effect, key_of
 from risk.rulebook import Rulebook
 from schemas import inputs
@@ -166,7 +167,13 @@ class UpdatePositions:
         for cash_id in snapshot.cash_ids:
             ledger.cash.setdefault(key_of(snapshot.account_id, cash_id), ())
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
-        state.ladder.grow(len(book.ids))
+        ladder = state.ladder
+        ladder.grow(len(book.ids))
+        flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)}
+        ladder.flags[account] = sum(flag[name] for name in snapshot.levels)
+        ladder.deficient_since[account] = -1 if snapshot.deficient_since is None else snapshot.deficient_since
+        ladder.opened[account] = {flag[name]: opened for name, opened in snapshot.opened.items()}
+        ladder.heads[account] = snapshot.audit_head
         state.dirty.update(("clock", "market", "accounts", "positions", "cash", "ladder"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> set[int]:
