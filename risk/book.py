@@ -88,7 +88,7 @@ class Book:
         unpriced = np.isnan(price)
         beta = market.columns["beta"][symbols]
         defaulted = np.isnan(beta)
-        state = market.states(instant)[symbols]
+        state = market.states(symbols, instant)
         return AccountBlock(
             instant=instant,
             rules=rules,

@@ -91,10 +91,10 @@ class Market:
         self.columns["multiplier"][row] = instrument.multiplier
         return row
 
-    def states(self, instant: int) -> NDArray[np.int8]:
-        """(symbols,) LIVE, CLOSE, HALTED, STALE or MISSING as of the instant, microseconds."""
-        status = self.columns["status"]
-        old = (self.columns["stale_at"] <= instant) & ((status == LIVE) | (status == CLOSE))
+    def states(self, rows: NDArray[np.int64] | list[int], instant: int) -> NDArray[np.int8]:
+        """LIVE, CLOSE, HALTED, STALE or MISSING of the symbols at the rows, as of the instant, microseconds."""
+        status = self.columns["status"][rows]
+        old = (self.columns["stale_at"][rows] <= instant) & ((status == LIVE) | (status == CLOSE))
         return np.where(old, np.int8(STALE), status)
 
     def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:

@@ -42,15 +42,15 @@ def priced(state: ShardState, account: int, instant: int, *, flat: bool = False)
     held = [position for position in state.book.positions(account, market) if flat or position[1]]
     if not held:
         return ()
-    states = market.states(instant)
+    states = market.states([row for row, _, _ in held], instant).tolist()
     found = [
         PricedPosition(
             symbol=market.symbols[row],
             quantity=Quantity(quantity),
             price=0.0 if np.isnan(price) else price,
-            state=STATE_NAMES[states[row]],
+            state=STATE_NAMES[state_code],
         )
-        for row, quantity, price in held
+        for (row, quantity, price), state_code in zip(held, states, strict=True)
     ]
     return tuple(sorted(found, key=lambda p: p.symbol))
 
