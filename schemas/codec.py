@@ -33,7 +33,7 @@ def from_json(record: type, line: bytes) -> Any:
         return _decoder(record).decode(line)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(_with_found(str(error), _plain(line))) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise msgspec.DecodeError(f"expected one {record.__name__} in JSON, found {_near(str(error), line)}") from None
 
 
@@ -85,7 +85,7 @@ def _check_finite(value: Any, path: str) -> None:
 def _plain(line: bytes) -> Any:
     try:
         return msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 

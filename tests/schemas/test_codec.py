@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import codec
@@ -192,6 +192,8 @@ def test_avro_refuses_what_breaks_the_contract() -> None:
 
 @pytest.mark.parametrize("name", TOPICS)
 @given(payload=st.binary(max_size=80))
+@example(payload=b'"\x80"')
+@example(payload=b'{"symbol":"\x80"}')
 def test_bytes_that_are_no_record_only_ever_raise_a_decode_error(name: str, payload: bytes) -> None:
     for decode in (codec.from_json, codec.from_avro):
         try:
