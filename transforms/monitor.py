@@ -26,9 +26,7 @@ Measure = Callable[[AccountBlock], None]
 def order_of(record: Input) -> tuple:
     """The total order of design 1B: when it arrived, topic rank, key, content; never a line or an offset."""
     topic = BY_RECORD[type(record)]
-    key = getattr(record, topic.key)
-    # Market records conflate by their own content, whatever their order here.
-    return (record.arrived_at, topic.rank, key, b"" if topic.market else to_json(record))
+    return (record.arrived_at, topic.rank, getattr(record, topic.key), to_json(record))
 
 
 @dataclass(frozen=True)

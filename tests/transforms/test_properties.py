@@ -44,6 +44,17 @@ def test_state_survives_its_cells_between_every_two_instants(day: list[Input], s
     assert days.lines(days.run_stepwise(day, shards)) == days.outputs(day)
 
 
+def test_a_halt_and_a_quote_of_one_microsecond_have_an_order() -> None:
+    """A halt keeps the last price, so the order decides it: the records' content must say it, not the input."""
+    quotes: list[Input] = [
+        Price(symbol="S0", price=90.0, as_of=at(100), arrived_at=at(100)),
+        Price(symbol="S0", price=20.0, as_of=at(200), arrived_at=at(400)),
+        Price(symbol="S0", price=20.0, as_of=at(300), arrived_at=at(400), status="HALTED"),
+    ]
+    day = [fill("A0", 10, 30), *quotes]
+    assert days.outputs(day[::-1]) == days.outputs(day)
+
+
 def test_accounts_may_use_the_same_ids() -> None:
     day: list[Input] = []
     for account in ("A0", "A1", "A2"):
