@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from risk.amounts import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
-    from schemas.inputs import Cash, Fill
+    from schemas.inputs import Cash, Fill, SnapshotFill
 
 BUCKETS = 16
 
@@ -45,11 +45,11 @@ def cash_effect(quantity: int, price: float, fees: int) -> int:
     return -round(quantity / 1e6 * price * TICKS_PER_DOLLAR) - fees
 
 
-def content_of(fill: Fill) -> tuple:
+def content_of(fill: Fill | SnapshotFill, *, kind: str, account_id: str) -> tuple:
     """What makes two records with one id and version the same: all but when they arrived."""
     return (
-        fill.kind,
-        fill.account_id,
+        kind,
+        account_id,
         fill.symbol,
         int(fill.quantity),
         fill.price,
@@ -89,7 +89,7 @@ class Ledger:
         entry = bucket.get(key)
         if entry is None:
             entry = bucket[key] = Entry()
-        content = content_of(fill)
+        content = content_of(fill, kind=fill.kind, account_id=fill.account_id)
         known = entry.versions.get(fill.version)
         if known is not None:
             same = known == content
@@ -98,6 +98,16 @@ class Ledger:
         entry.versions[fill.version] = content
         entry.original |= fill.kind == "NEW"
         return self._settle(fill.account_id, entry, instant), None
+
+    def restore(self, account_id: str, fill: SnapshotFill) -> None:
+        """Know a fill that a snapshot already includes; one that is not effective is known as busted."""
+        content = content_of(fill, kind="NEW" if fill.effective else "BUST", account_id=account_id)
+        effect = (fill.symbol, int(fill.quantity), cash_effect(fill.quantity, fill.price, fill.fees))
+        key = key_of(account_id, fill.fill_id)
+        number = self.bucket_of(key)
+        versions = {fill.version: content}
+        self.buckets[number][key] = Entry(versions, True, effect if fill.effective else None, int(fill.arrived_at))
+        self.dirty.add(number)
 
     def _settle(self, account_id: str, entry: Entry, instant: int) -> list[Posting]:
         kind, _, symbol, quantity, price, fees, *_ = entry.latest

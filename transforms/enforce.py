@@ -27,7 +27,7 @@ from schemas.ids import identified
 from schemas.inputs import OpenedOn, PricedPosition
 from schemas.scalars import Money, Quantity, Time
 from transforms.close import close_day
-from transforms.figures import Figures, cushion, money, priced
+from transforms.figures import Figures, cushion, head_of, money, priced
 from transforms.positions import Update
 from transforms.state import ShardState
 
@@ -200,12 +200,10 @@ class Enforce:
     def _envelope(
         self, state: ShardState, block: AccountBlock, at: int, level: int, ends: str | None
     ) -> dict[str, Any]:
-        account_id = state.book.ids[block.accounts[at]]
+        head = head_of(state, block, int(block.accounts[at]))
         return {
-            "account_id": account_id,
-            "as_of": Time(block.instant),
-            "rulebook": block.rules.label,
-            "cause_id": ends or f"{account_id}/{LEVELS[level.bit_length()]}/{Time(block.instant).text()}",
+            **head,
+            "cause_id": ends or f"{head['account_id']}/{LEVELS[level.bit_length()]}/{Time(block.instant).text()}",
             "rule": RULES[level],
             "equity": Money(block.measures["equity"][at]),
             "requirement": Money(block.measures["requirement"][at]),
@@ -276,9 +274,7 @@ class Enforce:
         equity, requirement = block.measures["equity"][at], block.measures["requirement"][at]
         level = LEVELS[level_of(int(state.ladder.flags[account]))]
         alert = outputs.Alert(
-            account_id=state.book.ids[account],
-            as_of=Time(block.instant),
-            rulebook=block.rules.label,
+            **head_of(state, block, account),
             kind=kind,
             level=level,
             previous_level=level if before is None else LEVELS[before],
@@ -296,9 +292,7 @@ class Enforce:
         at = int(np.searchsorted(block.accounts, account))
         figures = {name: money(block.measures[name][at]) for name in ("equity", "requirement")}
         record = outputs.Audit(
-            account_id=state.book.ids[account],
-            as_of=Time(block.instant),
-            rulebook=block.rules.label,
+            **head_of(state, block, account),
             kind=kind,
             causation_id=cause,
             inputs=figures | facts,

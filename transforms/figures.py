@@ -55,6 +55,15 @@ def priced(state: ShardState, account: int, instant: int, *, flat: bool = False)
     return tuple(sorted(found, key=lambda p: p.symbol))
 
 
+def head_of(state: ShardState, block: AccountBlock, account: int) -> dict[str, Any]:
+    """What every event of an account at the block's instant begins with."""
+    return {
+        "account_id": state.book.ids[account],
+        "as_of": Time(block.instant),
+        "rulebook": block.rules.label,
+    }
+
+
 class Figures:
     """Makes the four figure records of one account of a block at a time; nothing refers to them, so sinks seal them."""
 
@@ -68,11 +77,7 @@ class Figures:
         block, state = self.block, self.state
         m = {name: column[..., at] for name, column in block.measures.items()}
         account = int(block.accounts[at])
-        head: dict[str, Any] = {
-            "account_id": state.book.ids[account],
-            "as_of": Time(block.instant),
-            "rulebook": block.rules.label,
-        }
+        head = head_of(state, block, account)
         equity, requirement = float(m["equity"]), float(m["requirement"])
         calc = outputs.MarginCalc(
             **head,

@@ -96,12 +96,10 @@ class Monitor:
             return NEVER
         rules = rulebook_at(self.rulebooks, state.now)
         step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
-        persist = state.ladder.deficient_since + rules.persist * 1_000_000
-        running = (state.ladder.deficient_since >= 0) & (persist > state.now)
         deadline = min(
             (state.now // step + 1) * step,
             state.market.next_stale(state.now),
-            int(persist.min(initial=NEVER, where=running)),
+            int(state.ladder.deadlines(rules.persist, state.now).min(initial=NEVER)),
             min((b.effective_at for b in self.rulebooks if b.effective_at > state.now), default=NEVER),
         )
         on_grid = -(-deadline // self.interval) * self.interval

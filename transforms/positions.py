@@ -9,7 +9,7 @@ import numpy as np
 
 from risk.amounts import Ints
 from risk.ladder import LEVELS
-from risk.ledger import Entry, Posting, cash_effect, key_of
+from risk.ledger import Posting, key_of
 from risk.rulebook import Rulebook
 from schemas import inputs
 from schemas.codec import to_json
@@ -147,23 +147,7 @@ class UpdatePositions:
         for position in snapshot.positions:
             book.trade(account, state.market.row(position.symbol), int(position.quantity), position.close or 0.0)
         for fill in snapshot.fills:
-            effect = (fill.symbol, int(fill.quantity), cash_effect(fill.quantity, fill.price, fill.fees))
-            content = (
-                "NEW" if fill.effective else "BUST",
-                snapshot.account_id,
-                fill.symbol,
-                int(fill.quantity),
-                fill.price,
-                int(fill.fees),
-                -1 if fill.executed_at is None else int(fill.executed_at),
-                fill.fill_id,
-            )
-            key = key_of(snapshot.account_id, fill.fill_id)
-            number = ledger.bucket_of(key)
-            ledger.buckets[number][key] = Entry(
-                {fill.version: content}, True, effect if fill.effective else None, int(fill.arrived_at)
-            )
-            ledger.dirty.add(number)
+            ledger.restore(snapshot.account_id, fill)
         for cash_id in snapshot.cash_ids:
             ledger.cash.setdefault(key_of(snapshot.account_id, cash_id), ())
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
@@ -186,9 +170,8 @@ class UpdatePositions:
             mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
             mask[stale] = True
             touched.update(state.book.holders(mask).tolist())
-        persist = state.ladder.deficient_since + rules.persist * 1_000_000
-        running = (state.ladder.deficient_since >= 0) & (persist > state.now) & (persist <= instant)
-        touched.update(np.flatnonzero(running).tolist())
+        deadlines = state.ladder.deadlines(rules.persist, state.now)
+        touched.update(np.flatnonzero(deadlines <= instant).tolist())
         return touched
 
     def heartbeats(self, state: ShardState, rules: Rulebook, instant: int) -> Ints:

@@ -12,7 +12,7 @@ from risk.amounts import Floats, Ints
 from risk.book import Book
 from risk.ladder import Flags
 from risk.ledger import BUCKETS, Ledger
-from risk.market import Market
+from risk.market import NEVER, Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
 from schemas.inputs import OpenedOn
@@ -42,6 +42,11 @@ class Ladder:
             self.deficient_since = np.append(self.deficient_since, np.full(new, -1))
             self.published = np.append(self.published, np.full((2, new), np.nan), axis=1)
             self.heads.extend([""] * new)
+
+    def deadlines(self, persist: int, now: int) -> Ints:
+        """(accounts,) when a running deficiency will have lasted `persist` seconds; NEVER if none is or it has."""
+        ends = self.deficient_since + persist * 1_000_000
+        return np.where((self.deficient_since >= 0) & (ends > now), ends, NEVER)
 
     def to_cell(self) -> dict[str, Any]:
         """The ladder as plain data."""
