@@ -17,12 +17,11 @@ from transforms.monitor import Monitor
 from transforms.ordered import InTimeOrder
 from transforms.parse import DEADLETTERS, RECORDS, Bounds, ParseRecords
 from transforms.positions import UpdatePositions
-from transforms.seal import SealOutputs
 
 
 @dataclass(eq=False)
 class MonitorMargin(beam.PTransform):
-    """Raw records in, (topic, sealed line) out.
+    """Raw records in; (topic, lines) out, of the fold and of the dead letters of parsing.
 
     Fields:
       rulebooks: by effective_at. sessions: the calendar around the day. bounds: the day, and clock tolerances.
@@ -52,11 +51,9 @@ class MonitorMargin(beam.PTransform):
             horizon=self.bounds.closes_at,
         )
 
-    def expand(self, raws: beam.PCollection) -> beam.PCollection:
-        """Parse, batch by shard, fold in time order; dead letters join the outputs."""
+    def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """Parse, batch by shard, fold in time order."""
         parsed = raws | "ParseRecords" >> ParseRecords(self.bounds)
         blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards)
         outputs = blocks | "Monitor" >> InTimeOrder(self.fold, name="monitor", bounded=self.bounded)
-        lines = outputs | "SealOutputs" >> SealOutputs()
-        letters = parsed[DEADLETTERS] | "SealDeadLetters" >> SealOutputs()
-        return (lines, letters) | "Outputs" >> beam.Flatten()
+        return outputs, parsed[DEADLETTERS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,15 @@ from risk.market import HALTED, MISSING, STALE, Market
 from risk.rulebook import Rulebook
 
 _SYMBOL_BITS = 32
+
+
+class Held(NamedTuple):
+    """Positions as columns: place of the owner, symbol row, signed millionths, price (NaN: none)."""
+
+    owners: Ints
+    symbols: Ints
+    quantity: Ints
+    price: Floats
 
 
 class Book:
@@ -104,12 +115,15 @@ class Book:
             cash=np.array(self.cash, np.float64)[accounts],
         )
 
-    def positions(self, account: int, market: Market) -> list[tuple[int, int, float]]:
-        """(symbol row, millionths, price or NaN) of an account's positions, those that came to zero too."""
-        low, high = np.searchsorted(self.keys, [account << _SYMBOL_BITS, (account + 1) << _SYMBOL_BITS])
-        symbols = self.keys[low:high] & ((1 << _SYMBOL_BITS) - 1)
-        prices = _or_else(market.columns["price"][symbols], self.fallback[low:high])
-        return list(zip(symbols.tolist(), self.quantity[low:high].tolist(), prices.tolist(), strict=True))
+    def held(self, accounts: Ints, market: Market) -> Held:
+        """The positions of the accounts at the rows, those that came to zero too."""
+        low, high = np.searchsorted(self.keys, [accounts << _SYMBOL_BITS, (accounts + 1) << _SYMBOL_BITS])
+        counts = high - low
+        owners = np.repeat(np.arange(len(accounts)), counts)
+        mine = np.arange(len(owners)) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+        symbols = self.keys[mine] & ((1 << _SYMBOL_BITS) - 1)
+        price = _or_else(market.columns["price"][symbols], self.fallback[mine])
+        return Held(owners, symbols, self.quantity[mine], price)
 
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""

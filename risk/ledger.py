@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,11 @@ def content_of(fill: Fill | SnapshotFill, *, kind: str, account_id: str) -> tupl
 def key_of(account_id: str, own_id: str) -> str:
     """The key of an account's fill or cash id: another account may use the same id, in this shard or in another."""
     return f"{account_id}\0{own_id}"
+
+
+def _parts(key: str) -> tuple[str, str]:
+    account_id, _, own_id = key.partition("\0")
+    return account_id, own_id
 
 
 class Ledger:
@@ -130,11 +136,13 @@ class Ledger:
         # A snapshot names the ids it includes without their content.
         return False, None if known in ((), content) else f"cash {movement.cash_id}: expected {known}, found {content}"
 
-    def orphans(self) -> list[tuple[str, tuple]]:
-        """(original fill id, content) of corrections whose fill never came."""
-        entries = [item for bucket in self.buckets for item in bucket.items()]
-        waiting = [(key.split("\0", 1)[1], e.latest) for key, e in entries if not e.original]
-        return sorted(waiting, key=lambda item: (item[0], item[1][1]))
+    def entries(self) -> Iterator[tuple[tuple[str, str], Entry]]:
+        """((account, original fill id), entry) of every fill that an id is known of."""
+        return ((_parts(key), entry) for bucket in self.buckets for key, entry in bucket.items())
+
+    def paid(self) -> Iterator[tuple[str, str]]:
+        """(account, cash id) of every movement that is known."""
+        return map(_parts, self.cash)
 
     def bucket_cell(self, number: int) -> dict:
         """A bucket as plain data."""

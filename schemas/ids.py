@@ -33,10 +33,13 @@ def identified(event: T) -> T:
 
 def sealed(event: Event) -> bytes:
     """The event's JSON with its event_id, filled in if it has none yet; encoded once."""
-    if event.event_id:
-        return _ENCODER.encode(event)
-    rest = _ENCODER.encode(event)[len(_EMPTY) :]
-    return b'{"event_id":"' + digest(b"{" + rest).encode() + b'",' + rest
+    text = _ENCODER.encode(event)
+    return text if event.event_id else seal(b"{" + text[len(_EMPTY) :])
+
+
+def seal(content: bytes) -> bytes:
+    """An event's JSON with its event_id put before the content that it is the id of (see canonical)."""
+    return b'{"event_id":"' + digest(content).encode() + b'",' + content[1:]
 
 
 def shard_of(account_id: str, shards: int) -> int:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from pipeline.day import Manifest
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
-from schemas.codec import to_json
+from schemas.codec import from_json, to_json
 from schemas.ids import shard_of
 from schemas.inputs import Account, Beta, Cash, Fill, Input, Price
 from schemas.scalars import Money, Quantity, Time
-from schemas.topics import BY_RECORD
+from schemas.topics import BY_NAME, BY_RECORD
+from transforms.lines import Lines, text_of
 from transforms.monitor import Monitor
 from transforms.state import ShardState
 
@@ -69,13 +70,20 @@ def shards_of(records: Sequence[Input], shards: int) -> list[list[Input]]:
     ]
 
 
+def records_of(outputs: Iterable[Lines]) -> list[Output]:
+    """(topic, record) of every line."""
+    return [(topic, from_json(BY_NAME[topic].record, text_of(line))) for topic, lines in outputs for line in lines]
+
+
 def run(records: Sequence[Input], shards: int = 1, parts: int = 1, *, publish_all: bool = False) -> list[Output]:
     """What the fold makes of the records, each shard's given in that many elements."""
     fold = fold_of(publish_all=publish_all)
     return [
         output
         for mine in shards_of(records, shards)
-        for output in fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
+        for output in records_of(
+            fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
+        )
     ]
 
 
@@ -93,7 +101,7 @@ def _stepwise(fold: Monitor, mine: list[Input], instants: range) -> Iterator[Out
     state, cells = fold.start(), dict[str, bytes]()
     for instant in instants:
         now = [record for record in mine if fold.instant_of(int(record.arrived_at or 0)) == instant]
-        yield from fold.advance(state, [by_topic(now)], instant)
+        yield from records_of(fold.advance(state, [by_topic(now)], instant))
         cells |= state.drain()
         state = ShardState(fold.sessions)
         state.load(cells.get)

@@ -27,7 +27,8 @@ from schemas.ids import identified
 from schemas.inputs import OpenedOn, PricedPosition
 from schemas.scalars import Money, Quantity, Time
 from transforms.close import close_day
-from transforms.figures import Figures, cushion, head_of, money, priced
+from transforms.figures import cushion, figures_of, head_of, money, priced
+from transforms.lines import Lines, lines_by_topic
 from transforms.positions import Update
 from transforms.state import ShardState
 
@@ -56,11 +57,11 @@ class Enforce:
 
     def __call__(
         self, state: ShardState, block: AccountBlock, update: Update, beats: np.ndarray, closing: bool
-    ) -> Iterator[Out]:
-        """Everything that follows from the block, account by account in row order, in a deterministic order."""
+    ) -> Iterator[Lines]:
+        """Everything that follows from the block: the events account by account in row order, then the figures."""
         ladder, rows = state.ladder, block.accounts
         old = ladder.flags[rows]
-        cancelled = list(self._cancel(state, block, update))
+        events = list(self._cancel(state, block, update))
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows])
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
         changed = (decision.flags != old) | (decision.flags != ladder.flags[rows])
@@ -69,7 +70,18 @@ class Enforce:
             state.dirty.add("ladder")
         ladder.flags[rows] = decision.flags
         ladder.deficient_since[rows] = decision.deficient_since
-        yield from cancelled
+        events.extend(self._said(state, block, update))
+        for at in np.flatnonzero(changed).tolist():
+            events.extend(self._change(state, block, decision, at, int(old[at])))
+        yield from lines_by_topic(events)
+        shown = np.flatnonzero(published_for != "")
+        if len(shown):
+            yield from figures_of(state, block, decision, shown, published_for[shown].tolist())
+        if closing:
+            yield from close_day(state, block)
+
+    def _said(self, state: ShardState, block: AccountBlock, update: Update) -> Iterator[Out]:
+        """What the records of the instant say by themselves: an unannounced account, a late record, an override."""
         for account in sorted(update.provisional):
             yield self._alert(state, block, account, "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
         for account, record in update.late:
@@ -79,15 +91,6 @@ class Enforce:
         for account, override in update.overrides:
             facts = {name: str(getattr(override, name)) for name in ("override_id", "operator", "action", "reason")}
             yield self._journal(state, block, account, "OVERRIDE", override.override_id, facts)
-        shown = np.flatnonzero(changed | (published_for != ""))
-        figures = Figures(state, block, decision)
-        for at in shown.tolist():
-            if changed[at]:
-                yield from self._change(state, block, decision, at, int(old[at]))
-            if published_for[at]:
-                yield from figures.of(at, published_for[at])
-        if closing:
-            yield from close_day(state, block)
 
     def _publish(
         self, state: ShardState, block: AccountBlock, changed: np.ndarray, beating: np.ndarray, closing: bool

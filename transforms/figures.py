@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from risk.amounts import Ints
 from risk.block import AccountBlock
 from risk.ladder import LEVELS, Decision, level_of
 from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
-from schemas.scalars import RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
+from schemas.scalars import QUANTITY_SCALE, RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
+from transforms.lines import Lines, form_of, lines_of, money_texts, number_texts, plain_texts, ratio_texts
 from transforms.state import ShardState
 
 
@@ -38,19 +40,22 @@ def priced(state: ShardState, account: int, instant: int, *, flat: bool = False)
 
     flat: with those that came to zero, which a correction may revive.
     """
-    market = state.market
-    held = [position for position in state.book.positions(account, market) if flat or position[1]]
-    if not held:
-        return ()
-    states = market.states([row for row, _, _ in held], instant).tolist()
+    market, held = state.market, state.book.held(np.array([account]), state.market)
     found = [
         PricedPosition(
             symbol=market.symbols[row],
             quantity=Quantity(quantity),
-            price=0.0 if np.isnan(price) else price,
+            price=0.0 if math.isnan(price) else price,
             state=STATE_NAMES[state_code],
         )
-        for (row, quantity, price), state_code in zip(held, states, strict=True)
+        for row, quantity, price, state_code in zip(
+            held.symbols.tolist(),
+            held.quantity.tolist(),
+            held.price.tolist(),
+            market.states(held.symbols, instant).tolist(),
+            strict=True,
+        )
+        if flat or quantity
     ]
     return tuple(sorted(found, key=lambda p: p.symbol))
 
@@ -64,81 +69,90 @@ def head_of(state: ShardState, block: AccountBlock, account: int) -> dict[str, A
     }
 
 
-class Figures:
-    """Makes the four figure records of one account of a block at a time; nothing refers to them, so sinks seal them."""
+def figures_of(
+    state: ShardState, block: AccountBlock, decision: Decision, shown: Ints, why: list[str]
+) -> Iterator[Lines]:
+    """Margin, stress, portfolio margin and state of the accounts at the places `shown` of the block.
 
-    def __init__(self, state: ShardState, block: AccountBlock, decision: Decision) -> None:
-        self.state, self.block, self.decision = state, block, decision
-        self.spy = [ratio(move) for move in block.rules.spy_moves]
-        self.tims = [ratio(move) for move in block.rules.tims_moves]
+    Args:
+      shown: (n,) places. why: (n,) what each is published for.
+    """
+    rules, instant, n = block.rules, block.instant, len(shown)
+    rows = block.accounts[shown]
+    accounts = [state.book.ids[row] for row in rows.tolist()]
+    m = {name: column[..., shown] for name, column in block.measures.items()}
+    equity, requirement, worst = m["equity"], m["requirement"], m["worst_loss"]
+    head = [plain_texts(accounts), *([text] * n for text in plain_texts([Time(instant).text(), rules.label]))]
 
-    def of(self, at: int, why: Any) -> Iterator[tuple[str, msgspec.Struct]]:
-        """Margin, stress, portfolio margin and state of the account at place `at` of the block."""
-        block, state = self.block, self.state
-        m = {name: column[..., at] for name, column in block.measures.items()}
-        account = int(block.accounts[at])
-        head = head_of(state, block, account)
-        equity, requirement = float(m["equity"]), float(m["requirement"])
-        calc = outputs.MarginCalc(
-            **head,
-            published_for=str(why),  # type: ignore[arg-type]
-            cash=Money(block.cash[at]),
-            long_market_value=Money(m["long_market_value"]),
-            short_market_value=Money(m["short_market_value"]),
-            equity=Money(equity),
-            maintenance_requirement=Money(m["maintenance"]),
-            concentration_addon=Money(m["addon"]),
-            requirement=Money(requirement),
-            excess=Money(m["excess"]),
-            cushion=cushion(self.decision.cushion[at]),
-            stale_share=ratio(m["stale_share"]),
-            defaulted_share=ratio(m["defaulted_share"]),
-            excluded=int(m["excluded"]),
-        )
-        yield "margin.calc.v1", calc
-        scenarios = tuple(
-            outputs.StressScenario(
-                move=move,
-                pnl=Money(pnl),
-                equity=Money(equity + pnl),
-                excess_fixed=Money(equity + pnl - requirement),
-                requirement_restressed=Money(again),
-                excess_restressed=Money(equity + pnl - again),
-            )
-            for move, pnl, again in zip(
-                self.spy, m["stress_pnl"].tolist(), m["stress_requirement"].tolist(), strict=True
-            )
-        )
-        stress = outputs.StressBetaSpy(
-            **head,
-            beta_weighted_exposure=Money(m["exposure"]),
-            defaulted_share=ratio(m["defaulted_share"]),
-            scenarios=scenarios,
-        )
-        yield "stress.beta_spy.v1", stress
-        pnl = m["tims_pnl"].tolist()
-        worst = min(range(len(pnl)), key=pnl.__getitem__)
-        tims = outputs.StressTims(
-            **head,
-            points=tuple(outputs.TimsPoint(move=move, pnl=Money(p)) for move, p in zip(self.tims, pnl, strict=True)),
-            worst_move=self.tims[worst],
-            worst_loss=Money(m["worst_loss"]),
-            requirement=Money(-m["worst_loss"]),
-            excess=Money(equity + m["worst_loss"]),
-        )
-        yield "stress.tims.v1", tims
-        ladder = state.ladder
-        since, deficient = int(ladder.since[account]), int(ladder.deficient_since[account])
-        opened = ladder.opened.get(account, {})
-        stand = outputs.AccountState(
-            **head,
-            level=LEVELS[level_of(int(ladder.flags[account]))],
-            since=None if since < 0 else Time(since),
-            deficient_since=None if deficient < 0 else Time(deficient),
-            equity=Money(equity),
-            requirement=Money(requirement),
-            excess=Money(m["excess"]),
-            open_events=tuple(opened[level].event_id for level in sorted(opened)),
-            positions=priced(state, account, block.instant),
-        )
-        yield "accounts.state.v1", stand
+    def write(topic: str, form: str, columns: Iterable[Sequence[str]]) -> Lines:
+        return topic, lines_of(form, instant, accounts, [*head, *columns])
+
+    totals = ("long_market_value", "short_market_value", "equity", "maintenance", "addon", "requirement", "excess")
+    amounts = money_texts(np.stack([block.cash[shown], *(m[name] for name in totals)]))
+    finite = np.isfinite(decision.cushion[shown])
+    cushions, stale, defaulted = ratio_texts(
+        np.stack([np.where(finite, decision.cushion[shown], 0.0), m["stale_share"], m["defaulted_share"]])
+    )
+    cushions = [text if known else "null" for text, known in zip(cushions, finite.tolist(), strict=True)]
+    excluded = plain_texts(m["excluded"].astype(np.int64).tolist())
+    calc = [plain_texts(why), *amounts, cushions, stale, defaulted, excluded]
+    yield write("margin.calc.v1", form_of(outputs.MarginCalc), calc)
+
+    pnl, again = m["stress_pnl"], m["stress_requirement"]
+    after = equity + pnl
+    moves = [[text] * n for (text,) in ratio_texts(np.array(rules.spy_moves)[:, None])]
+    measured = (money_texts(amount) for amount in (pnl, after, after - requirement, again, after - again))
+    scenarios = [column for scenario in zip(moves, *measured, strict=True) for column in scenario]
+    stress = [*money_texts(m["exposure"][None]), defaulted, *scenarios]
+    yield write("stress.beta_spy.v1", form_of(outputs.StressBetaSpy, scenarios=len(pnl)), stress)
+
+    pnl = m["tims_pnl"]
+    moves = [[text] * n for (text,) in ratio_texts(np.array(rules.tims_moves)[:, None])]
+    points = [column for point in zip(moves, money_texts(pnl), strict=True) for column in point]
+    worst_move = [moves[point][0] for point in pnl.argmin(axis=0).tolist()]
+    tims = [*points, worst_move, *money_texts(np.stack([worst, -worst, equity + worst]))]
+    yield write("stress.tims.v1", form_of(outputs.StressTims, points=len(pnl)), tims)
+
+    ladder = state.ladder
+    levels = plain_texts(LEVELS[level_of(flags)] for flags in ladder.flags[rows].tolist())
+    clocks = [_time_texts(clock[rows]) for clock in (ladder.since, ladder.deficient_since)]
+    opened = ([on.event_id for _, on in sorted(ladder.opened.get(row, {}).items())] for row in rows.tolist())
+    stand = [
+        levels,
+        *clocks,
+        amounts[3],
+        amounts[6],
+        amounts[7],
+        plain_texts(opened),
+        position_texts(state, rows, instant),
+    ]
+    yield write("accounts.state.v1", form_of(outputs.AccountState), stand)
+
+
+def _time_texts(clock: Ints) -> list[str]:
+    return plain_texts(None if at < 0 else Time(at).text() for at in clock.tolist())
+
+
+def position_texts(state: ShardState, rows: Ints, instant: int) -> list[str]:
+    """(n,) the JSON of the positions of the accounts at the rows, as priced gives them."""
+    market, held = state.market, state.book.held(rows, state.market)
+    kept = held.quantity != 0
+    symbols, quantity, price = held.symbols[kept], held.quantity[kept], held.price[kept]
+    found, which = np.unique(symbols, return_inverse=True)
+    names = [market.symbols[row] for row in found.tolist()]
+    by_name = np.argsort(np.argsort(names))
+    order = np.lexsort((by_name[which], held.owners[kept]))
+    columns = (
+        np.array(plain_texts(names), object)[which][order].tolist(),
+        number_texts(_units(quantity[order])),
+        number_texts(np.nan_to_num(price[order]).tolist()),
+        np.array(plain_texts(STATE_NAMES), object)[market.states(symbols[order], instant)].tolist(),
+    )
+    form = form_of(PricedPosition)
+    texts = [form % values for values in zip(*columns, strict=True)]
+    ends = np.searchsorted(held.owners[kept], np.arange(len(rows) + 1)).tolist()
+    return [f"[{','.join(texts[low:high])}]" for low, high in itertools.pairwise(ends)]
+
+
+def _units(millionths: Ints) -> list[float]:
+    return [m // QUANTITY_SCALE if m % QUANTITY_SCALE == 0 else m / QUANTITY_SCALE for m in millionths.tolist()]

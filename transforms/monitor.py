@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from risk.block import AccountBlock
@@ -16,6 +15,7 @@ from schemas.codec import to_json
 from schemas.inputs import Input
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
+from transforms.lines import Lines, line_of
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
 from transforms.records import Records, decode_records, encode_records, first_stamp, split_records
 from transforms.state import CELLS, ShardState
@@ -68,10 +68,8 @@ class Monitor:
         """When the records of an element arrived."""
         return {int(r.arrived_at or 0) for batch in records.values() for r in batch}
 
-    def advance(
-        self, state: ShardState, arrivals: Iterable[Records], until: int
-    ) -> Iterator[tuple[str, msgspec.Struct]]:
-        """Process every instant up to and including `until` that has arrivals or a deadline; (topic, record) out.
+    def advance(self, state: ShardState, arrivals: Iterable[Records], until: int) -> Iterator[Lines]:
+        """Process every instant up to and including `until` that has arrivals or a deadline; lines by topic out.
 
         A record for an instant that is already past is applied at the next one (design 1B).
         """
@@ -105,7 +103,7 @@ class Monitor:
         on_grid = -(-deadline // self.interval) * self.interval
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
-    def _evaluate(self, state: ShardState, records: list[Input], instant: int) -> Iterator[tuple[str, msgspec.Struct]]:
+    def _evaluate(self, state: ShardState, records: list[Input], instant: int) -> Iterator[Lines]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
         update = self.update.apply(state, records, rules, instant)
@@ -117,8 +115,8 @@ class Monitor:
         state.dirty.add("clock")
         if len(rows):
             yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)
-        for refused in update.refused:
-            yield "deadletter.v1", refused
+        if update.refused:
+            yield "deadletter.v1", [line_of(refused) for refused in update.refused]
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> AccountBlock:
         """The accounts at the given rows with every measure."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from schemas.inputs import Fill, Input, Price
 from schemas.outputs import DeadLetter
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
+from transforms.lines import line_of
 
 RECORDS, DEADLETTERS = "records", "deadletters"
 
@@ -97,7 +98,7 @@ def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
 
 @dataclass(eq=False)
 class ParseRecords(beam.PTransform):
-    """Raw in; tagged RECORDS ((topic, records)) and DEADLETTERS out."""
+    """Raw in; tagged RECORDS ((topic, records)) and DEADLETTERS ((topic, lines)) out."""
 
     bounds: Bounds
 
@@ -114,8 +115,5 @@ class _Parse(beam.DoFn):
         good, bad = parse(raw, self.bounds)
         if good:
             yield (raw.topic, good)
-        yield from self._letters(bad)
-
-    def _letters(self, bad: list[DeadLetter]) -> Iterator[Any]:
-        for letter in bad:
-            yield beam.pvalue.TaggedOutput(DEADLETTERS, ("deadletter.v1", letter))
+        if bad:
+            yield beam.pvalue.TaggedOutput(DEADLETTERS, ("deadletter.v1", [line_of(letter) for letter in bad]))

@@ -13,12 +13,13 @@ from pipeline.replay import monitor_of
 from pipeline.sources import read_file
 from schemas.inputs import Input, Price
 from schemas.scalars import Time
+from tests.days import records_of
 from transforms.parse import parse
 
 DAY = 86_400_000_000
 
 
-def records_of(day: Path) -> dict[str, list[Input]]:
+def inputs_of(day: Path) -> dict[str, list[Input]]:
     monitor = monitor_of(load_manifest(day), rules=["seed"], shards=1)
     records: dict[str, list[Input]] = {}
     for topic, path in files_of(day):
@@ -31,8 +32,8 @@ def test_an_open_call_goes_on_without_being_called_again(tmp_path: Path) -> None
     write_day(tmp_path, scenario="crash", accounts=30, symbols=8, seed=7, interval_ms=60_000)
     manifest = load_manifest(tmp_path)
     first = monitor_of(manifest, rules=["seed"], shards=1).fold
-    records = records_of(tmp_path)
-    outputs = list(first.advance(first.start(), [records], manifest.horizon))
+    records = inputs_of(tmp_path)
+    outputs = records_of(first.advance(first.start(), [records], manifest.horizon))
     snapshots = {r.account_id: r for topic, r in outputs if topic == "snapshots.v1"}
     quiet = snapshots["ACC-QUIET"]
     assert quiet.levels == ("WARNING", "MARGIN_CALL", "LIQUIDATION")
@@ -53,7 +54,7 @@ def test_an_open_call_goes_on_without_being_called_again(tmp_path: Path) -> None
     ]
     again: list[Input] = [msgspec.structs.replace(s, arrived_at=opening) for s in snapshots.values()]
     arrivals = {"snapshots.v1": again, "prices.v1": prices}
-    out = list(second.advance(second.start(), [arrivals], later.horizon))
+    out = records_of(second.advance(second.start(), [arrivals], later.horizon))
     of_quiet = [(topic, r) for topic, r in out if getattr(r, "account_id", "") == "ACC-QUIET"]
     assert not [r for topic, r in of_quiet if topic in ("margin.calls.v1", "liquidations.v1")]
     closing = next(r for topic, r in of_quiet if topic == "snapshots.v1")

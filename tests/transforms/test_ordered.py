@@ -50,9 +50,9 @@ def late_day() -> tuple[list[Input], Fill, Cash]:
 def test_a_late_record_is_applied_at_the_next_instant_and_journalled() -> None:
     fold, (day, fill, cash) = days.fold_of(), late_day()
     state = fold.start()
-    outputs = list(fold.advance(state, [days.by_topic(day)], at(600)))
+    outputs = days.records_of(fold.advance(state, [days.by_topic(day)], at(600)))
     assert state.now == at(600)
-    outputs = list(fold.advance(state, [days.by_topic([fill, cash])], at(660)))
+    outputs = days.records_of(fold.advance(state, [days.by_topic([fill, cash])], at(660)))
     links: list[Any] = [record for topic, record in outputs if topic == "audit.v1" and record.kind == "LATE"]  # type: ignore[attr-defined]
     assert [(a.account_id, a.as_of, a.inputs["arrived_at"]) for a in links] == [
         ("A0", at(660), at(90).text()),
@@ -65,7 +65,7 @@ def test_a_late_record_is_applied_at_the_next_instant_and_journalled() -> None:
     }
     closing = {
         record.account_id: record  # type: ignore[attr-defined]
-        for topic, record in fold.advance(state, [], CLOSES)
+        for topic, record in days.records_of(fold.advance(state, [], CLOSES))
         if topic == "snapshots.v1"
     }
     snapshot: Any = closing["A0"]

@@ -77,7 +77,8 @@ def test_stream_with_jumping_watermark_gives_the_bounded_outputs(day: Path, boun
         whole = beam.WindowInto(
             GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING
         )
-        _ = outputs | "Whole" >> whole | "WriteDay" >> WriteDay(str(tmp_path))
+        parts = tuple(part | f"Whole{n}" >> whole for n, part in enumerate(outputs))
+        _ = parts | "WriteDay" >> WriteDay(str(tmp_path))
     assert_same(bounded, tmp_path)
 
 
