@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import apache_beam as beam
+import zstandard
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -58,7 +58,7 @@ class _Pack(beam.DoFn):
     def _run(self, topic: str) -> bytes:
         lines = sorted(self.lines.pop(topic))
         del self.size[topic]
-        return lines[0].partition(b"\0")[0] + b"\0" + zlib.compress(b"\n".join(lines), 1)
+        return lines[0].partition(b"\0")[0] + b"\0" + zstandard.compress(b"\n".join(lines))
 
 
 def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:
@@ -67,7 +67,7 @@ def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:
     previous: bytes | None = None
     waiting: list[bytes] = []
     for (_, packed), (following, _) in pairwise([*keyed, [b"", b""]]):
-        waiting.extend(zlib.decompress(packed).split(b"\n"))
+        waiting.extend(zstandard.decompress(packed).split(b"\n"))
         waiting.sort()
         # What sorts before the next run's first key is complete.
         ready = bisect_left(waiting, following) if following else len(waiting)

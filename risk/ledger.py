@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING
 
 from risk.amounts import TICKS_PER_DOLLAR
@@ -16,17 +17,33 @@ BUCKETS = 16
 
 @dataclass(slots=True)
 class Entry:
-    """An original fill and its versions. effect is what now stands in the book: (symbol, millionths, ticks of cash)."""
+    """An original fill: its highest version with its content, the lower ones, and whether the original itself came."""
 
-    versions: dict[int, tuple] = field(default_factory=dict)
+    version: int = 0
+    latest: tuple = ()
+    lower: dict[int, tuple] | None = None
     original: bool = False
-    effect: tuple[str, int, int] | None = None
     applied_at: int = 0
 
-    @property
-    def latest(self) -> tuple:
-        """Content of the highest version."""
-        return self.versions[max(self.versions)]
+    def known(self, version: int) -> tuple | None:
+        """Content of a version, if it came."""
+        return self.latest if version == self.version else (self.lower or {}).get(version)
+
+    def take(self, version: int, content: tuple) -> None:
+        """Keep a version that is not known."""
+        if self.version:
+            # Nearly every fill has one version only: a dict for each would be half of the ledger's memory.
+            self.lower = self.lower or {}
+            self.lower[min(version, self.version)] = content if version < self.version else self.latest
+        if version > self.version:
+            self.version, self.latest = version, content
+
+    def effect(self) -> tuple[str, int, int] | None:
+        """What stands in the book: (symbol, millionths, ticks of cash); None for a bust, or without the original."""
+        if not self.original or self.latest[0] == "BUST":
+            return None
+        _, symbol, quantity, price, fees, *_ = self.latest
+        return symbol, quantity, cash_effect(quantity, price, fees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +63,11 @@ def cash_effect(quantity: int, price: float, fees: int) -> int:
     return -round(quantity / 1e6 * price * TICKS_PER_DOLLAR) - fees
 
 
-def content_of(fill: Fill | SnapshotFill, *, kind: str, account_id: str) -> tuple:
-    """What makes two records with one id and version the same: all but when they arrived."""
+def content_of(fill: Fill | SnapshotFill, kind: str) -> tuple:
+    """What makes two records with one account, id and version the same: all but when they arrived."""
     return (
         kind,
-        account_id,
-        fill.symbol,
+        intern(fill.symbol),
         int(fill.quantity),
         fill.price,
         int(fill.fees),
@@ -95,37 +111,24 @@ class Ledger:
         entry = bucket.get(key)
         if entry is None:
             entry = bucket[key] = Entry()
-        content = content_of(fill, kind=fill.kind, account_id=fill.account_id)
-        known = entry.versions.get(fill.version)
+        content = content_of(fill, fill.kind)
+        known = entry.known(fill.version)
         if known is not None:
             same = known == content
             return [], None if same else f"fill {root} version {fill.version}: expected {known}, found {content}"
         self.dirty.add(number)
-        entry.versions[fill.version] = content
+        before = entry.effect()
+        entry.take(fill.version, content)
         entry.original |= fill.kind == "NEW"
-        return self._settle(fill.account_id, entry, instant), None
+        return _postings(fill.account_id, entry, before, instant), None
 
     def restore(self, account_id: str, fill: SnapshotFill) -> None:
         """Know a fill that a snapshot already includes; one that is not effective is known as busted."""
-        content = content_of(fill, kind="NEW" if fill.effective else "BUST", account_id=account_id)
-        effect = (fill.symbol, int(fill.quantity), cash_effect(fill.quantity, fill.price, fill.fees))
+        content = content_of(fill, "NEW" if fill.effective else "BUST")
         key = key_of(account_id, fill.fill_id)
         number = self.bucket_of(key)
-        versions = {fill.version: content}
-        self.buckets[number][key] = Entry(versions, True, effect if fill.effective else None, int(fill.arrived_at))
+        self.buckets[number][key] = Entry(fill.version, content, None, True, int(fill.arrived_at))
         self.dirty.add(number)
-
-    def _settle(self, account_id: str, entry: Entry, instant: int) -> list[Posting]:
-        kind, _, symbol, quantity, price, fees, *_ = entry.latest
-        after = (symbol, quantity, cash_effect(quantity, price, fees)) if entry.original and kind != "BUST" else None
-        before, entry.effect = entry.effect, after
-        if before == after:
-            return []
-        corrects = entry.applied_at if before else None
-        if before is None:
-            entry.applied_at = instant
-        undone = [Posting(account_id, before[0], -before[1], -before[2], corrects)] if before else []
-        return undone + ([Posting(account_id, *after, corrects, price)] if after else [])
 
     def pay(self, movement: Cash) -> tuple[bool, str | None]:
         """Whether the movement is new, and why it is refused, if it is."""
@@ -147,13 +150,24 @@ class Ledger:
     def bucket_cell(self, number: int) -> dict:
         """A bucket as plain data."""
         return {
-            root: [list(e.versions.items()), e.original, e.effect, e.applied_at]
-            for root, e in self.buckets[number].items()
+            key: (e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in self.buckets[number].items()
         }
 
     def load_bucket(self, number: int, cell: dict) -> None:
         """Become what bucket_cell described."""
         self.buckets[number] = {
-            root: Entry({v: tuple(c) for v, c in versions}, original, tuple(effect) if effect else None, applied_at)
-            for root, (versions, original, effect, applied_at) in cell.items()
+            key: Entry(version, tuple(latest), lower and {v: tuple(c) for v, c in lower.items()}, original, applied_at)
+            for key, (version, latest, lower, original, applied_at) in cell.items()
         }
+
+
+def _postings(account_id: str, entry: Entry, before: tuple[str, int, int] | None, instant: int) -> list[Posting]:
+    """What takes the book from the effect that stood in it to the entry's own."""
+    after = entry.effect()
+    if before == after:
+        return []
+    corrects = entry.applied_at if before else None
+    if before is None:
+        entry.applied_at = instant
+    undone = [Posting(account_id, before[0], -before[1], -before[2], corrects)] if before else []
+    return undone + ([Posting(account_id, *after, corrects, entry.latest[3])] if after else [])

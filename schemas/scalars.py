@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -47,7 +48,13 @@ class Time(int):
 
     def text(self) -> str:
         """RFC 3339 with Z, with as many decimals as the time has (none, or six)."""
-        return (EPOCH + int(self) * MICROSECOND).isoformat().replace("+00:00", "Z")
+        second, micros = divmod(self, 10**6)
+        return f"{_second_text(second)}.{micros:06d}Z" if micros else f"{_second_text(second)}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second_text(second: int) -> str:
+    return (EPOCH + dt.timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
 class Quantity(int):
@@ -63,12 +70,13 @@ class Ratio(int):
 
 
 def _scaled(value: Any, scale: int, places: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"expected a number, found {type(value).__name__}")
-    if isinstance(value, int):
+    kind = type(value)
+    if kind is int:
         scaled = value * scale
-    elif isinstance(value, str):
+    elif kind is str:
         scaled = _scaled_text(value, scale, places)
+    elif kind is not float:
+        raise ValueError(f"expected a number, found {kind.__name__}")
     else:
         exact = value * scale
         if not abs(exact) < EXACT_LIMIT:
@@ -83,6 +91,7 @@ def _scaled(value: Any, scale: int, places: int) -> int:
     return scaled
 
 
+@lru_cache(maxsize=4096)
 def _scaled_text(text: str, scale: int, places: int) -> int:
     try:
         exact = Decimal(text)

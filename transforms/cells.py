@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 _ARRAY = 1
 
 

@@ -18,12 +18,11 @@ from transforms.state import ShardState
 def close_day(state: ShardState, block: AccountBlock) -> Iterator[Lines]:
     """The closing snapshot of every account, one at a time, and the corrections whose fill never came."""
     fills: dict[str, list[tuple[str, Entry]]] = {}
-    for key, entry in state.ledger.entries():
-        account_id, fill_id = key
+    for (account_id, fill_id), entry in state.ledger.entries():
         if entry.original:
             fills.setdefault(account_id, []).append((fill_id, entry))
         else:
-            orphan = _orphan(fill_id, entry)
+            orphan = _orphan(account_id, fill_id, entry)
             reason = f"{orphan.kind} of fill {fill_id}: the fill never came before the day closed"
             yield "deadletter.v1", [line_of(refusal(orphan, reason))]
     paid: dict[str, list[str]] = {}
@@ -61,22 +60,22 @@ def _snapshot(
 
 
 def _effect(fill_id: str, entry: Entry) -> SnapshotFill:
-    _, _, symbol, quantity, price, fees, executed_at, _ = entry.latest
+    _, symbol, quantity, price, fees, executed_at, _ = entry.latest
     return SnapshotFill(
         fill_id=fill_id,
-        version=max(entry.versions),
+        version=entry.version,
         symbol=symbol,
         quantity=Quantity(quantity),
         price=price,
         fees=Money(fees),
         executed_at=None if executed_at < 0 else Time(executed_at),
         arrived_at=Time(entry.applied_at),
-        effective=entry.effect is not None,
+        effective=entry.effect() is not None,
     )
 
 
-def _orphan(fill_id: str, entry: Entry) -> Fill:
-    kind, account_id, symbol, quantity, price, fees, executed_at, own_id = entry.latest
+def _orphan(account_id: str, fill_id: str, entry: Entry) -> Fill:
+    kind, symbol, quantity, price, fees, executed_at, own_id = entry.latest
     return Fill(
         fill_id=own_id,
         account_id=account_id,
@@ -87,5 +86,5 @@ def _orphan(fill_id: str, entry: Entry) -> Fill:
         executed_at=None if executed_at < 0 else Time(executed_at),
         kind=kind,
         ref_fill_id=fill_id,
-        version=max(entry.versions),
+        version=entry.version,
     )

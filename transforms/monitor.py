@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -23,10 +24,17 @@ from transforms.state import CELLS, ShardState
 Measure = Callable[[AccountBlock], None]
 
 
-def order_of(record: Input) -> tuple:
-    """The total order of design 1B: when it arrived, topic rank, key, content; never a line or an offset."""
+def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
+    """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset."""
+    for _, tied in groupby(sorted(records, key=_place_of), key=_place_of):
+        first, *others = tied
+        # Few are tied, and only they are encoded.
+        yield from sorted((first, *others), key=to_json) if others else (first,)
+
+
+def _place_of(record: Input) -> tuple:
     topic = BY_RECORD[type(record)]
-    return (record.arrived_at, topic.rank, getattr(record, topic.key), to_json(record))
+    return (record.arrived_at, topic.rank, getattr(record, topic.key))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Monitor:
 
         A record for an instant that is already past is applied at the next one (design 1B).
         """
-        queue = sorted((r for part in arrivals for batch in part.values() for r in batch), key=order_of)
+        queue = list(in_total_order(r for part in arrivals for batch in part.values() for r in batch))
         at = 0
         while True:
             arrival = self._instant(state, queue[at]) if at < len(queue) else NEVER

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 import apache_beam as beam
 import msgspec
@@ -28,6 +29,11 @@ class Raw:
     partition: int
     offset: int
     values: list[Any]
+
+
+@cache
+def _float_fields(record: type) -> tuple[str, ...]:
+    return tuple(name for name, kind in get_type_hints(record).items() if float in (kind, *get_args(kind)))
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ class Bounds:
             )
         if isinstance(record, Fill):
             self._check_fill(record, arrived)
-        for name in record.__struct_fields__:
+        for name in _float_fields(type(record)):
             value = getattr(record, name)
-            if isinstance(value, float) and not math.isfinite(value):
+            if value is not None and not math.isfinite(value):
                 raise ValueError(f"{name}: expected a finite number, found {value}")
 
     def _check_fill(self, fill: Fill, arrived: int) -> None:

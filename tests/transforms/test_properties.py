@@ -13,7 +13,7 @@ from schemas.inputs import Account, Beta, Cash, Fill, Input, Override, Price, Sn
 from schemas.scalars import Money, Quantity, Time
 from tests import days
 from tests.days import CLOSES, RULES, SYMBOLS, at
-from transforms.monitor import order_of
+from transforms.monitor import in_total_order
 
 SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 FEWER = settings(SETTINGS, max_examples=25)
@@ -92,7 +92,7 @@ class Oracle:
         self.betas: dict[str, Beta] = {}
         self.fills: dict[tuple[str, str], dict[int, Fill]] = {}
         self.paid: set[tuple[str, str]] = set()
-        for record in sorted((r for r in records if r.arrived_at < instant), key=order_of):
+        for record in in_total_order(r for r in records if r.arrived_at < instant):
             self.take(record)
 
     def take(self, record: Input) -> None:
