@@ -58,7 +58,7 @@ class _Pack(beam.DoFn):
     def _run(self, topic: str) -> bytes:
         lines = sorted(self.lines.pop(topic))
         del self.size[topic]
-        return lines[0].partition(b"\0")[0] + b"\0" + zstandard.compress(b"\n".join(lines))
+        return lines[0].partition(b"\0")[0] + b"\0" + zstandard.compress(b"\n".join(lines), 1)
 
 
 def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +49,24 @@ class AccountBlock:
     def per_position(self, amounts: Floats) -> Floats:
         """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
         return np.repeat(amounts, np.diff(self.offsets), axis=-1)
+
+    def slices(self, positions: int) -> Iterator[AccountBlock]:
+        """Consecutive parts of about that many positions, unmeasured; this block itself if it has no more."""
+        if len(self.symbols) <= positions:
+            yield self
+            return
+        edges = np.searchsorted(self.offsets, np.arange(0, len(self.symbols), positions))
+        for first, end in pairwise([*np.unique(edges).tolist(), len(self.accounts)]):
+            low, high = self.offsets[first], self.offsets[end]
+            columns = {name: getattr(self, name)[low:high] for name in _POSITION_COLUMNS}
+            yield AccountBlock(
+                self.instant,
+                self.rules,
+                self.accounts[first:end],
+                self.offsets[first : end + 1] - low,
+                **columns,
+                cash=self.cash[first:end],
+            )
+
+
+_POSITION_COLUMNS = ("symbols", "quantity", "price", "beta", "unreliable", "unpriced", "defaulted")

@@ -85,7 +85,9 @@ class Book:
     def holders(self, symbols: NDArray[np.bool_]) -> Ints:
         """Rows of the accounts that hold any of the symbols, given as a mask over the market's rows."""
         owners, held = self.keys >> _SYMBOL_BITS, self.keys & ((1 << _SYMBOL_BITS) - 1)
-        return np.unique(owners[symbols[held] & (self.quantity != 0)])
+        found = np.zeros(len(self.ids), np.bool_)
+        found[owners[symbols[held] & (self.quantity != 0)]] = True
+        return np.flatnonzero(found)
 
     def block(self, accounts: Ints, market: Market, rules: Rulebook, instant: int) -> AccountBlock:
         """The accounts (ascending rows) with their positions valued as of the instant (microseconds)."""

@@ -83,7 +83,7 @@ def key_of(account_id: str, own_id: str) -> str:
 
 def _parts(key: str) -> tuple[str, str]:
     account_id, _, own_id = key.partition("\0")
-    return account_id, own_id
+    return intern(account_id), own_id
 
 
 class Ledger:
@@ -139,9 +139,14 @@ class Ledger:
         # A snapshot names the ids it includes without their content.
         return False, None if known in ((), content) else f"cash {movement.cash_id}: expected {known}, found {content}"
 
-    def entries(self) -> Iterator[tuple[tuple[str, str], Entry]]:
-        """((account, original fill id), entry) of every fill that an id is known of."""
-        return ((_parts(key), entry) for bucket in self.buckets for key, entry in bucket.items())
+    def entry(self, account_id: str, fill_id: str) -> Entry:
+        """The entry of an original fill that is known. Raises KeyError."""
+        key = key_of(account_id, fill_id)
+        return self.buckets[self.bucket_of(key)][key]
+
+    def entries(self) -> Iterator[tuple[str, str, Entry]]:
+        """(account, original fill id, entry) of every fill that an id is known of."""
+        return ((*_parts(key), entry) for bucket in self.buckets for key, entry in bucket.items())
 
     def paid(self) -> Iterator[tuple[str, str]]:
         """(account, cash id) of every movement that is known."""

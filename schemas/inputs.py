@@ -13,7 +13,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What every input carries: when the firm received it. Live, the log-append time replaces the payload's value."""
 
     arrived_at: Time | None = None

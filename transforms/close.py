@@ -17,10 +17,10 @@ from transforms.state import ShardState
 
 def close_day(state: ShardState, block: AccountBlock) -> Iterator[Lines]:
     """The closing snapshot of every account, one at a time, and the corrections whose fill never came."""
-    fills: dict[str, list[tuple[str, Entry]]] = {}
-    for (account_id, fill_id), entry in state.ledger.entries():
+    fills: dict[str, list[str]] = {}
+    for account_id, fill_id, entry in state.ledger.entries():
         if entry.original:
-            fills.setdefault(account_id, []).append((fill_id, entry))
+            fills.setdefault(account_id, []).append(fill_id)
         else:
             orphan = _orphan(account_id, fill_id, entry)
             reason = f"{orphan.kind} of fill {fill_id}: the fill never came before the day closed"
@@ -30,8 +30,10 @@ def close_day(state: ShardState, block: AccountBlock) -> Iterator[Lines]:
         paid.setdefault(account_id, []).append(cash_id)
     for account in block.accounts.tolist():
         account_id = state.book.ids[account]
-        effects = tuple(_effect(*fill) for fill in sorted(fills.get(account_id, ()), key=lambda fill: fill[0]))
-        snapshot = _snapshot(state, block.instant, account, effects, tuple(sorted(paid.get(account_id, ()))))
+        effects = tuple(
+            _effect(fill_id, state.ledger.entry(account_id, fill_id)) for fill_id in sorted(fills.pop(account_id, ()))
+        )
+        snapshot = _snapshot(state, block.instant, account, effects, tuple(sorted(paid.pop(account_id, ()))))
         yield "snapshots.v1", [line_of(snapshot)]
 
 

@@ -21,6 +21,9 @@ from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
 from transforms.records import Records, decode_records, encode_records, first_stamp, split_records
 from transforms.state import CELLS, ShardState
 
+#: Positions valued at a time: their scenarios then fit in the processor's cache.
+SWEEP = 16_384
+
 Measure = Callable[[AccountBlock], None]
 
 
@@ -116,9 +119,11 @@ class Monitor:
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
         update = self.update.apply(state, records, rules, instant)
         beats = self.update.heartbeats(state, rules, instant)
-        update.touched |= self.update.due(state, before, rules, instant)
         closing = instant == self.horizon
-        rows = np.arange(len(state.book.ids)) if closing else np.union1d(sorted(update.touched), beats).astype(np.int64)
+        touched = np.full(len(state.book.ids), closing)
+        for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
+            touched[rows] = True
+        rows = np.flatnonzero(touched)
         state.now, state.closed = instant, closing
         state.dirty.add("clock")
         if len(rows):
@@ -129,6 +134,11 @@ class Monitor:
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> AccountBlock:
         """The accounts at the given rows with every measure."""
         block = state.book.block(rows, state.market, rules, instant)
-        for measure in self.measures:
-            measure(block)
+        parts = list(block.slices(SWEEP))
+        for part in parts:
+            for measure in self.measures:
+                measure(part)
+        if parts[0] is not block:
+            for name in parts[0].measures:
+                block.measures[name] = np.concatenate([part.measures[name] for part in parts], axis=-1)
         return block

@@ -30,7 +30,8 @@ def heartbeat_phase(account_id: str) -> int:
 class Update:
     """What the records of an instant did."""
 
-    touched: set[int] = field(default_factory=set)
+    touched: list[int] = field(default_factory=list)
+    holders: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     corrections: list[tuple[int, Posting]] = field(default_factory=list)
     provisional: set[int] = field(default_factory=set)
     overrides: list[tuple[int, inputs.Override]] = field(default_factory=list)
@@ -68,7 +69,7 @@ class UpdatePositions:
             if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
                 continue
             account = self._open(state, account_id)
-            update.touched.add(account)
+            update.touched.append(account)
             if record.arrived_at < state.now:
                 update.late.append((account, record))
             self._account(state, account, record, update, instant)
@@ -76,7 +77,7 @@ class UpdatePositions:
         if moved:
             mask = np.zeros(len(state.market.symbols), np.bool_)
             mask[list(moved)] = True
-            update.touched.update(state.book.holders(mask).tolist())
+            update.holders = state.book.holders(mask)
         state.ladder.grow(len(state.book.ids))
         return update
 
@@ -160,19 +161,15 @@ class UpdatePositions:
         ladder.heads[account] = snapshot.audit_head
         state.dirty.update(("clock", "market", "accounts", "positions", "cash", "ladder"))
 
-    def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> set[int]:
+    def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> Ints:
         """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline."""
         if rules is not before:
-            return set(range(len(state.book.ids)))
-        touched: set[int] = set()
-        stale = state.market.turned_stale(state.now, instant)
-        if len(stale):
-            mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
-            mask[stale] = True
-            touched.update(state.book.holders(mask).tolist())
+            return np.arange(len(state.book.ids))
+        mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
+        mask[state.market.turned_stale(state.now, instant)] = True
+        holders = state.book.holders(mask) if mask.any() else np.empty(0, np.int64)
         deadlines = state.ladder.deadlines(rules.persist, state.now)
-        touched.update(np.flatnonzero(deadlines <= instant).tolist())
-        return touched
+        return np.append(holders, np.flatnonzero(deadlines <= instant))
 
     def heartbeats(self, state: ShardState, rules: Rulebook, instant: int) -> Ints:
         """Rows whose heartbeat fell in (state.now, instant]."""

@@ -1,4 +1,4 @@
-"""Records on their way to a shard: by topic, as MessagePack."""
+"""Records on their way to a shard: by topic, as MessagePack, compressed: engines keep several copies of what waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
+import zstandard
 
 from schemas.inputs import Input
 from schemas.topics import BY_NAME
@@ -26,10 +27,10 @@ def _scalar(kind: type, value: Any) -> Any:
 
 
 def encode_records(records: Records) -> bytes:
-    """Records by topic as MessagePack behind the stamp of the earliest, so that payloads sort by it."""
+    """Records by topic as compressed MessagePack behind the stamp of the earliest, so that payloads sort by it."""
     first = min(record.arrived_at or 0 for batch in records.values() for record in batch)
     content = _ENCODER.encode({topic: _ENCODER.encode(batch) for topic, batch in records.items()})
-    return first.to_bytes(8, "big") + content
+    return first.to_bytes(8, "big") + zstandard.compress(content, 1)
 
 
 def first_stamp(payload: bytes) -> int:
@@ -40,7 +41,8 @@ def first_stamp(payload: bytes) -> int:
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
     return {
-        topic: _decoder(topic).decode(batch) for topic, batch in msgspec.msgpack.decode(memoryview(payload)[8:]).items()
+        topic: _decoder(topic).decode(batch)
+        for topic, batch in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[8:])).items()
     }
 
 
