@@ -108,7 +108,7 @@ def _scaled_text(text: str, scale: int, places: int) -> int:
 def decode_scalar(kind: type, value: Any) -> Any:
     """The msgspec dec_hook: wire value to scalar. Raises ValueError naming what was expected and found."""
     if kind is Time:
-        if not isinstance(value, str | dt.datetime) and type(value) is not int:
+        if type(value) not in (str, int, dt.datetime):
             raise ValueError(f"expected an RFC 3339 time, found {type(value).__name__}")
         return Time.parse(value)
     if kind is Quantity:

@@ -35,6 +35,9 @@ from transforms.state import ShardState
 Out = tuple[str, Any]
 Remeasure = Callable[[AccountBlock], None]
 
+#: Accounts whose figures are written at a time; at the close every account's are.
+PAGE = 1000
+
 RULES = {
     WARNING: "cushion below the warning line",
     MARGIN_CALL: "FINRA 4210(f)(6): equity below requirement",
@@ -75,8 +78,9 @@ class Enforce:
             events.extend(self._change(state, block, decision, at, int(old[at])))
         yield from lines_by_topic(events)
         shown = np.flatnonzero(published_for != "")
-        if len(shown):
-            yield from figures_of(state, block, decision, shown, published_for[shown].tolist())
+        for first in range(0, len(shown), PAGE):
+            page = shown[first : first + PAGE]
+            yield from figures_of(state, block, decision, page, published_for[page].tolist())
         if closing:
             yield from close_day(state, block)
 

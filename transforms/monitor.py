@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -33,6 +34,10 @@ def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
         first, *others = tied
         # Few are tied, and only they are encoded.
         yield from sorted((first, *others), key=to_json) if others else (first,)
+
+
+def _arrived_at(record: Input) -> int:
+    return int(record.arrived_at or 0)
 
 
 def _place_of(record: Input) -> tuple:
@@ -77,7 +82,7 @@ class Monitor:
 
     def stamps(self, records: Records) -> set[int]:
         """When the records of an element arrived."""
-        return {int(r.arrived_at or 0) for batch in records.values() for r in batch}
+        return {_arrived_at(r) for batch in records.values() for r in batch}
 
     def advance(self, state: ShardState, arrivals: Iterable[Records], until: int) -> Iterator[Lines]:
         """Process every instant up to and including `until` that has arrivals or a deadline; lines by topic out.
@@ -91,13 +96,11 @@ class Monitor:
             instant = min(arrival, self.next_deadline(state))
             if instant > until:
                 break
-            first = at
-            while at < len(queue) and self._instant(state, queue[at]) <= instant:
-                at += 1
+            first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
             yield from self._evaluate(state, queue[first:at], instant)
 
     def _instant(self, state: ShardState, record: Input) -> int:
-        return max(self.instant_of(int(record.arrived_at or 0)), self.instant_of(state.now) if state.now >= 0 else 0)
+        return max(self.instant_of(_arrived_at(record)), self.instant_of(state.now) if state.now >= 0 else 0)
 
     def next_deadline(self, state: ShardState) -> int:
         """The next instant at which something happens without a record, microseconds; NEVER before the first record."""
