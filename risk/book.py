@@ -37,6 +37,8 @@ class Book:
         self.known: list[bool] = []
         self.cash: list[int] = []
         self.keys: Ints = np.empty(0, np.int64)
+        self.owners: Ints = self.keys
+        self.symbols: Ints = self.keys
         self.quantity: Ints = np.empty(0, np.int64)
         self.fallback: Floats = np.empty(0)
         self._pending: dict[int, tuple[int, float]] = {}
@@ -71,32 +73,34 @@ class Book:
         self.quantity[at[held]] += change[held]
         self.fallback[at[held]] = _or_else(price[held], self.fallback[at[held]])
         if not held.all():
-            self.keys = np.insert(self.keys, at[~held], keys[~held])
+            self._index(np.insert(self.keys, at[~held], keys[~held]))
             self.quantity = np.insert(self.quantity, at[~held], change[~held])
             self.fallback = np.insert(self.fallback, at[~held], price[~held])
+
+    def _index(self, keys: Ints) -> None:
+        self.keys, self.owners, self.symbols = keys, keys >> _SYMBOL_BITS, keys & ((1 << _SYMBOL_BITS) - 1)
 
     def clear(self, account: int) -> None:
         """Forget an account's positions and cash, for the snapshot that replaces them."""
         self.settle()
-        keep = (self.keys >> _SYMBOL_BITS) != account
-        self.keys, self.quantity, self.fallback = self.keys[keep], self.quantity[keep], self.fallback[keep]
+        keep = self.owners != account
+        self._index(self.keys[keep])
+        self.quantity, self.fallback = self.quantity[keep], self.fallback[keep]
         self.cash[account] = 0
 
     def holders(self, symbols: NDArray[np.bool_]) -> Ints:
         """Rows of the accounts that hold any of the symbols, given as a mask over the market's rows."""
-        owners, held = self.keys >> _SYMBOL_BITS, self.keys & ((1 << _SYMBOL_BITS) - 1)
         found = np.zeros(len(self.ids), np.bool_)
-        found[owners[symbols[held] & (self.quantity != 0)]] = True
+        found[self.owners[symbols[self.symbols] & (self.quantity != 0)]] = True
         return np.flatnonzero(found)
 
     def block(self, accounts: Ints, market: Market, rules: Rulebook, instant: int) -> AccountBlock:
         """The accounts (ascending rows) with their positions valued as of the instant (microseconds)."""
-        owners = self.keys >> _SYMBOL_BITS
         chosen = np.zeros(len(self.ids), np.bool_)
         chosen[accounts] = True
-        mine = chosen[owners] & (self.quantity != 0)
-        symbols = self.keys[mine] & ((1 << _SYMBOL_BITS) - 1)
-        offsets = np.searchsorted(owners[mine], np.append(accounts, len(self.ids)))
+        mine = np.flatnonzero(chosen[self.owners] & (self.quantity != 0))
+        symbols = self.symbols[mine]
+        offsets = np.searchsorted(self.owners[mine], np.append(accounts, len(self.ids)))
         price = _or_else(market.columns["price"][symbols], self.fallback[mine])
         unpriced = np.isnan(price)
         beta = market.columns["beta"][symbols]
@@ -123,7 +127,7 @@ class Book:
         counts = high - low
         owners = np.repeat(np.arange(len(accounts)), counts)
         mine = np.arange(len(owners)) + np.repeat(low - (np.cumsum(counts) - counts), counts)
-        symbols = self.keys[mine] & ((1 << _SYMBOL_BITS) - 1)
+        symbols = self.symbols[mine]
         price = _or_else(market.columns["price"][symbols], self.fallback[mine])
         return Held(owners, symbols, self.quantity[mine], price)
 
@@ -142,7 +146,8 @@ class Book:
 
     def load_positions(self, cell: dict) -> None:
         """Become what positions_cell described."""
-        self.keys, self.quantity, self.fallback = (np.array(cell[name]) for name in ("keys", "quantity", "fallback"))
+        self._index(np.array(cell["keys"]))
+        self.quantity, self.fallback = np.array(cell["quantity"]), np.array(cell["fallback"])
 
 
 def _or_else(price: Floats, fallback: Floats) -> Floats:

@@ -16,7 +16,7 @@ from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
 from schemas.scalars import QUANTITY_SCALE, RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
-from transforms.lines import Lines, form_of, lines_of, money_texts, number_texts, plain_texts, ratio_texts
+from transforms.lines import Lines, form_of, key_of, lines_of, money_texts, number_texts, plain_texts, ratio_texts
 from transforms.state import ShardState
 
 
@@ -80,12 +80,13 @@ def figures_of(
     rules, instant, n = block.rules, block.instant, len(shown)
     rows = block.accounts[shown]
     accounts = [state.book.ids[row] for row in rows.tolist()]
+    keys = [key_of(instant, account) for account in accounts]
     m = {name: column[..., shown] for name, column in block.measures.items()}
     equity, requirement, worst = m["equity"], m["requirement"], m["worst_loss"]
     head = [plain_texts(accounts), *([text] * n for text in plain_texts([Time(instant).text(), rules.label]))]
 
     def write(topic: str, form: str, columns: Iterable[Sequence[str]]) -> Lines:
-        return topic, lines_of(form, instant, accounts, [*head, *columns])
+        return topic, lines_of(form, keys, [*head, *columns])
 
     totals = ("long_market_value", "short_market_value", "equity", "maintenance", "addon", "requirement", "excess")
     amounts = money_texts(np.stack([block.cash[shown], *(m[name] for name in totals)]))

@@ -59,19 +59,16 @@ def _value_form(kind: Any, count: int | None) -> str:
     return "%s" if count is None else f"[{','.join([form_of(get_args(kind)[0])] * count)}]"
 
 
-def lines_of(form: str, as_of: int, accounts: Sequence[str], columns: Iterable[Sequence[str]]) -> list[bytes]:
+def lines_of(form: str, keys: Sequence[bytes], columns: Iterable[Sequence[str]]) -> list[bytes]:
     """The lines of one event an account, byte for byte those of line_of.
 
     Args:
       form: of the events' type.
-      as_of: their instant, microseconds.
-      accounts: (n,) account ids.
+      keys: (n,) the sorting keys of their accounts.
       columns: (n,) JSON texts for every place of the form in turn.
     """
-    return [
-        key_of(as_of, account) + seal((form % values).encode())
-        for account, values in zip(accounts, zip(*columns, strict=True), strict=True)
-    ]
+    contents = (form % values for values in zip(*columns, strict=True))
+    return [key + seal(content.encode()) for key, content in zip(keys, contents, strict=True)]
 
 
 def money_texts(ticks: Floats) -> list[list[str]]:
