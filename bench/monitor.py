@@ -50,7 +50,7 @@ def profile_bundles(profile: cProfile.Profile) -> None:
 
 
 def main() -> None:
-    """Replay, then print what it cost; start_s is the CPU time of imports and of a tiny day, which starts the engine."""
+    """Replay, then print what it cost; start_s is the CPU time of imports and of a tiny day that starts the engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("day", type=Path)
     parser.add_argument("out", type=Path)

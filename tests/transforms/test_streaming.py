@@ -21,6 +21,12 @@ from pipeline.replay import monitor_of, replay
 from pipeline.sinks import WriteDay
 from pipeline.sources import read_file
 from runners import direct
+from schemas.codec import to_json
+from schemas.inputs import Cash, Fill, Input, Price
+from schemas.scalars import Money, Quantity
+from schemas.topics import BY_RECORD
+from tests import days
+from tests.days import at
 from tests.engines import prism_options
 from transforms.parse import Raw, parse
 
@@ -95,3 +101,35 @@ def test_separate_worker_process_gives_the_bounded_outputs(
     finally:
         pool.stop(0)
     assert_same(bounded, tmp_path)
+
+
+def test_a_record_behind_the_watermark_is_applied_at_the_next_instant(tmp_path: Path) -> None:
+    """A truly late fill: the stream gives what the fold gives when it is told of the fill ten minutes on."""
+    monitor = monitor_of(days.MANIFEST, rules=["seed"], shards=1)
+    early: list[Input] = [
+        Cash(cash_id="D", account_id="A0", amount=Money(10**7), kind="DEPOSIT", arrived_at=at(30)),
+        Price(symbol="S0", price=100.0, as_of=at(30), arrived_at=at(30)),
+    ]
+    late = Fill(fill_id="F", account_id="A0", symbol="S0", quantity=Quantity(10**6), price=99.0, arrived_at=at(90))
+
+    def raw(record: Input) -> TimestampedValue:
+        value = Raw(BY_RECORD[type(record)].name, 0, 0, [to_json(record)])
+        return TimestampedValue(value, Timestamp(micros=int(record.arrived_at or 0)))
+
+    stream = TestStream().advance_watermark_to(Timestamp(micros=days.OPENS)).add_elements(map(raw, early))
+    stream = stream.advance_watermark_to(Timestamp(micros=at(600))).add_elements([raw(late)])
+    with beam.Pipeline(options=prism_options(streaming=True)) as pipeline:
+        whole = beam.WindowInto(
+            GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING
+        )
+        outputs = pipeline | "Stream" >> stream.advance_watermark_to_infinity() | "MonitorMargin" >> monitor
+        parts = tuple(part | f"Whole{n}" >> whole for n, part in enumerate(outputs))
+        _ = parts | "WriteDay" >> WriteDay(str(tmp_path))
+
+    fold = monitor.fold
+    state = fold.start()
+    expected = days.records_of(fold.advance(state, [days.by_topic(early)], at(600)))
+    expected += days.records_of(fold.advance(state, [days.by_topic([late])], days.CLOSES))
+    assert [record.as_of for topic, record in expected if topic == "audit.v1"] == [at(660)]  # type: ignore[attr-defined]
+    written = {(path.stem, line) for path in tmp_path.glob("*.jsonl") for line in path.read_bytes().splitlines()}
+    assert written == set(days.lines(expected))
