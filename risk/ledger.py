@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING
@@ -90,7 +90,7 @@ class Ledger:
     """Entries by account and original fill id (key_of), in buckets so that a change writes a sixteenth of them."""
 
     def __init__(self) -> None:
-        self.buckets: list[dict[str, Entry]] = [{} for _ in range(BUCKETS)]
+        self._buckets: list[dict[str, Entry] | None] = [{} for _ in range(BUCKETS)]
         self.cash: dict[str, tuple] = {}
         self.dirty: set[int] = set()
 
@@ -98,6 +98,18 @@ class Ledger:
     def bucket_of(key: str) -> int:
         """The bucket of a key."""
         return sum(key.encode()) % BUCKETS
+
+    def bucket(self, number: int) -> dict[str, Entry]:
+        """A bucket, fetched from its cell on first use."""
+        found = self._buckets[number]
+        if found is None:
+            found = self._buckets[number] = {
+                key: Entry(
+                    version, tuple(latest), lower and {v: tuple(c) for v, c in lower.items()}, original, applied_at
+                )
+                for key, (version, latest, lower, original, applied_at) in (self._fetch(number) or {}).items()
+            }
+        return found
 
     def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
         """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
@@ -107,7 +119,7 @@ class Ledger:
         root = fill.fill_id if fill.kind == "NEW" else fill.ref_fill_id or fill.fill_id
         key = key_of(fill.account_id, root)
         number = self.bucket_of(key)
-        bucket = self.buckets[number]
+        bucket = self.bucket(number)
         entry = bucket.get(key)
         if entry is None:
             entry = bucket[key] = Entry()
@@ -127,7 +139,7 @@ class Ledger:
         content = content_of(fill, "NEW" if fill.effective else "BUST")
         key = key_of(account_id, fill.fill_id)
         number = self.bucket_of(key)
-        self.buckets[number][key] = Entry(fill.version, content, None, True, int(fill.arrived_at))
+        self.bucket(number)[key] = Entry(fill.version, content, None, True, int(fill.arrived_at))
         self.dirty.add(number)
 
     def pay(self, movement: Cash) -> tuple[bool, str | None]:
@@ -142,11 +154,11 @@ class Ledger:
     def entry(self, account_id: str, fill_id: str) -> Entry:
         """The entry of an original fill that is known. Raises KeyError."""
         key = key_of(account_id, fill_id)
-        return self.buckets[self.bucket_of(key)][key]
+        return self.bucket(self.bucket_of(key))[key]
 
     def entries(self) -> Iterator[tuple[str, str, Entry]]:
         """(account, original fill id, entry) of every fill that an id is known of."""
-        return ((*_parts(key), entry) for bucket in self.buckets for key, entry in bucket.items())
+        return ((*_parts(key), entry) for number in range(BUCKETS) for key, entry in self.bucket(number).items())
 
     def paid(self) -> Iterator[tuple[str, str]]:
         """(account, cash id) of every movement that is known."""
@@ -154,16 +166,12 @@ class Ledger:
 
     def bucket_cell(self, number: int) -> dict:
         """A bucket as plain data."""
-        return {
-            key: (e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in self.buckets[number].items()
-        }
+        return {key: (e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in self.bucket(number).items()}
 
-    def load_bucket(self, number: int, cell: dict) -> None:
-        """Become what bucket_cell described."""
-        self.buckets[number] = {
-            key: Entry(version, tuple(latest), lower and {v: tuple(c) for v, c in lower.items()}, original, applied_at)
-            for key, (version, latest, lower, original, applied_at) in cell.items()
-        }
+    def load(self, fetch: Callable[[int], dict | None]) -> None:
+        """Become what the bucket cells described; fetch gives one of them when it is needed."""
+        self._fetch = fetch
+        self._buckets = [None] * BUCKETS
 
 
 def _postings(account_id: str, entry: Entry, before: tuple[str, int, int] | None, instant: int) -> list[Posting]:

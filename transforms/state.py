@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,7 +75,7 @@ class ShardState:
         self.dirty: set[str] = set()
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
-        """Take every cell that was ever written."""
+        """Take every cell; those of the ledger when a fill first needs them, so read must last as long as the state."""
         loaders: dict[str, Callable[[Any], None]] = {
             "clock": self._load_clock,
             "market": self.market.load,
@@ -85,12 +84,16 @@ class ShardState:
             "cash": self._load_cash,
             "ladder": self.ladder.load,
         }
-        for number, name in enumerate(LEDGER_CELLS):
-            loaders[name] = partial(self.ledger.load_bucket, number)
         for name, load in loaders.items():
             payload = read(name)
             if payload is not None:
                 load(decode_cell(payload))
+
+        def fetch(number: int) -> dict | None:
+            payload = read(LEDGER_CELLS[number])
+            return None if payload is None else decode_cell(payload)
+
+        self.ledger.load(fetch)
 
     def _load_clock(self, cell: list) -> None:
         self.now, self.closed, self.cuts = cell
