@@ -121,12 +121,18 @@ class Book:
             cash=np.array(self.cash, np.float64)[accounts],
         )
 
-    def held(self, accounts: Ints, market: Market) -> Held:
-        """The positions of the accounts at the rows, those that came to zero too."""
+    def held(self, accounts: Ints, market: Market, *, flat: bool = False) -> Held:
+        """The positions of the accounts at the rows, of each by symbol; flat: those that came to zero too."""
         low, high = np.searchsorted(self.keys, [accounts << _SYMBOL_BITS, (accounts + 1) << _SYMBOL_BITS])
         counts = high - low
         owners = np.repeat(np.arange(len(accounts)), counts)
         mine = np.arange(len(owners)) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+        found, place = np.unique(self.symbols[mine], return_inverse=True)
+        by_name = np.argsort(np.argsort([market.symbols[row] for row in found.tolist()]))
+        order = np.lexsort((by_name[place], owners))
+        if not flat:
+            order = order[self.quantity[mine[order]] != 0]
+        owners, mine = owners[order], mine[order]
         symbols = self.symbols[mine]
         price = _or_else(market.columns["price"][symbols], self.fallback[mine])
         return Held(owners, symbols, self.quantity[mine], price)

@@ -28,15 +28,12 @@ from schemas.inputs import OpenedOn, PricedPosition
 from schemas.scalars import Money, Quantity, Time
 from transforms.close import close_day
 from transforms.figures import cushion, figures_of, head_of, money, priced
-from transforms.lines import Lines, lines_by_topic
+from transforms.lines import PAGE, Lines, lines_by_topic
 from transforms.positions import Update
 from transforms.state import ShardState
 
 Out = tuple[str, Any]
 Remeasure = Callable[[AccountBlock], None]
-
-#: Accounts whose figures are written at a time; at the close every account's are.
-PAGE = 1000
 
 RULES = {
     WARNING: "cushion below the warning line",

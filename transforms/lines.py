@@ -1,26 +1,35 @@
 """Lines: outputs as the sinks take them, a sorting key, NUL and the sealed JSON; of records, or straight from columns.
 
-Figures are published by the thousand, so they are written column by column: a tenth of the cost of a record each.
+Figures are published by the thousand, so they are written column by column, a hundredth of the cost of a record each. A
+column is an array of byte strings. NumPy pads those with NUL, which no JSON text holds, so that a page of lines is one
+array of rows, and its text is what is left when the NULs are taken out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from risk.amounts import RATIO_SCALE, TICKS_PER_DOLLAR, Floats
+from risk.amounts import RATIO_SCALE, TICKS_PER_DOLLAR, Floats, Ints
 from schemas.codec import to_json
 from schemas.ids import seal, sealed
 from schemas.outputs import Event
+from schemas.scalars import QUANTITY_SCALE
 
 #: Lines of one topic at one instant.
 Lines = tuple[str, list[bytes]]
 
-_CENTS = [f'.{n:04d}"' for n in range(int(TICKS_PER_DOLLAR))]
+#: The JSON texts of one value of every line, (n,), or of all of them, (); NULs within are padding.
+Texts = NDArray[np.bytes_]
+
+#: Accounts whose lines are written at a time; at the close every account's are.
+PAGE = 1000
 
 
 def key_of(as_of: int, account_id: str) -> bytes:
@@ -48,58 +57,111 @@ def text_of(line: bytes) -> bytes:
 
 
 @cache
-def form_of(record: type, **counts: int) -> str:
+def form_of(record: type, **counts: int) -> bytes:
     """The record's JSON without event_id and with %s for each value; a tuple that has a count has that many items."""
     fields = [field for field in msgspec.structs.fields(record) if field.name != "event_id"]
     hints = get_type_hints(record)
-    return "{" + ",".join(f'"{f.name}":{_value_form(hints[f.name], counts.get(f.name))}' for f in fields) + "}"
+    places = (b'"%b":%b' % (f.name.encode(), _value_form(hints[f.name], counts.get(f.name))) for f in fields)
+    return b"{%b}" % b",".join(places)
 
 
-def _value_form(kind: Any, count: int | None) -> str:
-    return "%s" if count is None else f"[{','.join([form_of(get_args(kind)[0])] * count)}]"
+def _value_form(kind: Any, count: int | None) -> bytes:
+    return b"%s" if count is None else b"[%b]" % b",".join([form_of(get_args(kind)[0])] * count)
 
 
-def lines_of(form: str, keys: Sequence[bytes], columns: Iterable[Sequence[str]]) -> list[bytes]:
-    """The lines of one event an account, byte for byte those of line_of.
+def filled(form: bytes, count: int, columns: Sequence[Texts | list[bytes]]) -> list[bytes]:
+    """The form `count` times, with each column's texts in its place.
 
-    Args:
-      form: of the events' type.
-      keys: (n,) the sorting keys of their accounts.
-      columns: (n,) JSON texts for every place of the form in turn.
+    A column whose texts differ much in length is a list, so as not to be padded to the longest.
+
+    Raises:
+      ValueError: the form has more places than there are columns, or fewer.
     """
-    contents = (form % values for values in zip(*columns, strict=True))
-    return [key + seal(content.encode()) for key, content in zip(keys, contents, strict=True)]
+    literals = [np.array(literal) for literal in (form + b"\n").split(b"%s")]
+    padded = [_LATER if isinstance(column, list) else column for column in columns]
+    pieces = [piece for pair in zip(literals, [*padded, np.array(b"")], strict=True) for piece in pair]
+    page = np.empty(count, [(f"piece{n}", piece.dtype) for n, piece in enumerate(pieces)])
+    for n, piece in enumerate(pieces):
+        page[f"piece{n}"] = piece
+    lines = page.tobytes().translate(None, b"\0").split(b"\n")[:-1]
+    for column in columns:
+        if isinstance(column, list):
+            lines = [line.replace(_LATER.item(), text, 1) for line, text in zip(lines, column, strict=True)]
+    return lines
 
 
-def money_texts(ticks: Floats) -> list[list[str]]:
-    """The JSON of (k, n) whole ticks, by row."""
-    dollars, cents = np.divmod(np.abs(ticks).astype(np.int64), int(TICKS_PER_DOLLAR))
-    whole: list[Any] = np.where(ticks < 0, -dollars, dollars).ravel().tolist()
-    for place in np.flatnonzero((ticks < 0) & (dollars == 0)).tolist():
-        whole[place] = "-0"
-    return _rows([f'"{w}{_CENTS[c]}' for w, c in zip(whole, cents.ravel().tolist(), strict=True)], ticks.shape)
+#: Stands where a list's text goes; JSON has no such character.
+_LATER = np.array(b"\1")
 
 
-def ratio_texts(fractions: Floats) -> list[list[str]]:
-    """The JSON of (k, n) finite fractions in millionths, by row."""
-    millionths = np.rint(fractions * RATIO_SCALE).astype(np.int64).ravel().tolist()
-    texts = [f'"{"-" * (m < 0)}{abs(m) // RATIO_SCALE}.{abs(m) % RATIO_SCALE:06d}"' for m in millionths]
-    return _rows(texts, fractions.shape)
+def sealed_lines(keys: Sequence[bytes], contents: Iterable[bytes]) -> list[bytes]:
+    """The lines of one event an account, byte for byte those of line_of, from their JSON without event_id."""
+    return [key + seal(content) for key, content in zip(keys, contents, strict=True)]
 
 
-def plain_texts(values: Iterable[Any]) -> list[str]:
+def arrays_of(items: list[bytes], counts: Iterable[int]) -> list[bytes]:
+    """JSON arrays of so many of the items each, in turn."""
+    rest = iter(items)
+    return [b"[%b]" % b",".join(islice(rest, count)) for count in counts]
+
+
+#: Amounts are written in groups of four digits, of which the lowest are the decimals of a dollar.
+_GROUP = int(TICKS_PER_DOLLAR)
+_PADDED = np.array([b"%04d" % n for n in range(_GROUP)])
+#: By n, without leading zeros (none at all for 0; "0" for the units), and from _GROUP on with them.
+_LEADING = np.append(np.array([(b"%d" % n if n else b"").rjust(4, b"\0") for n in range(_GROUP)]), _PADDED)
+_UNITS = np.append(np.array([(b"%d" % n).rjust(4, b"\0") for n in range(_GROUP)]), _PADDED)
+_MONEY = np.dtype(
+    [
+        ("sign", "S2"),
+        ("high", "S4"),
+        ("middle", "S4"),
+        ("units", "S4"),
+        ("point", "S1"),
+        ("decimals", "S4"),
+        ("end", "S1"),
+    ]
+)
+
+
+def money_texts(ticks: Floats) -> Texts:
+    """The JSON of whole ticks below 2**53, of the same shape."""
+    dollars, decimals = np.divmod(np.abs(ticks).astype(np.int64), _GROUP)
+    thousands, units = np.divmod(dollars, _GROUP)
+    high, middle = np.divmod(thousands, _GROUP)
+    out = np.empty(ticks.shape, _MONEY)
+    out["sign"] = np.where(ticks < 0, b'"-', b'"')
+    out["high"] = _LEADING[high]
+    out["middle"] = _LEADING[middle + _GROUP * (high > 0)]
+    out["units"] = _UNITS[units + _GROUP * (thousands > 0)]
+    out["point"] = b"."
+    out["decimals"] = _PADDED[decimals]
+    out["end"] = b'"'
+    return out.view(f"S{_MONEY.itemsize}")
+
+
+def ratio_texts(fractions: Floats) -> Texts:
+    """The JSON of (n,) finite fractions in millionths."""
+    millionths = np.rint(fractions * RATIO_SCALE).astype(np.int64).tolist()
+    texts = [b'"%b%d.%06d"' % (b"-" if m < 0 else b"", *divmod(abs(m), RATIO_SCALE)) for m in millionths]
+    return np.array(texts, np.bytes_)
+
+
+def plain_texts(values: Iterable[Any]) -> Texts:
     """The JSON of strings, numbers and None, one by one."""
-    return [_ENCODE(value).decode() for value in values]
+    return np.array([_ENCODE(value) for value in values], np.bytes_)
 
 
-def number_texts(values: list[float]) -> list[str]:
-    """The JSON of finite numbers."""
-    return _ENCODE(values)[1:-1].decode().split(",") if values else []
+def number_texts(numbers: Floats | Ints) -> Texts:
+    """The JSON of (n,) finite numbers."""
+    texts = _ENCODE(numbers.tolist())[1:-1].split(b",")
+    return np.array(texts[: len(numbers)], np.bytes_)
+
+
+def quantity_texts(millionths: Ints) -> Texts:
+    """The JSON of (n,) quantities: whole numbers without decimals."""
+    units, parts = np.divmod(millionths, QUANTITY_SCALE)
+    return np.where(parts == 0, number_texts(units), number_texts(millionths / QUANTITY_SCALE))
 
 
 _ENCODE = msgspec.json.Encoder().encode
-
-
-def _rows(texts: list[str], shape: tuple[int, ...]) -> list[list[str]]:
-    rows, width = shape
-    return [texts[row * width : (row + 1) * width] for row in range(rows)]
