@@ -46,7 +46,7 @@ class MonitorMargin(beam.PTransform):
             sessions=self.sessions,
             update=UpdatePositions(),
             measures=measures,
-            enforce=Enforce(measures, publish_all=self.publish_all),
+            enforce=Enforce(measures, self.rulebooks, publish_all=self.publish_all),
             interval=self.interval,
             horizon=self.bounds.closes_at,
         )

@@ -46,6 +46,10 @@ class AccountBlock:
     cash: Floats
     measures: dict[str, Floats] = field(default_factory=dict)
 
+    def place(self, account: int) -> int:
+        """Where the account at a row of the shard's table stands in the block."""
+        return int(np.searchsorted(self.accounts, account))
+
     def per_position(self, amounts: Floats) -> Floats:
         """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
         return np.repeat(amounts, np.diff(self.offsets), axis=-1)

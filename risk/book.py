@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
+from risk.ledger import NEVER_TRADED, Trade
 from risk.market import HALTED, MISSING, STALE, Market
 from risk.rulebook import Rulebook
 
 _SYMBOL_BITS = 32
+_COLUMNS = ("quantity", "close", "traded")
 
 
 class Held(NamedTuple):
@@ -27,8 +29,8 @@ class Held(NamedTuple):
 class Book:
     """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat.
 
-    fallback is what a position without any quote is valued at: the account's own last fill price or close, never
-    another account's, which may be in another shard.
+    What has no quote is valued at the close of the account's snapshot, else at the price of its last fill (design 4),
+    never at another account's, which may be in another shard.
     """
 
     def __init__(self) -> None:
@@ -40,8 +42,11 @@ class Book:
         self.owners: Ints = self.keys
         self.symbols: Ints = self.keys
         self.quantity: Ints = np.empty(0, np.int64)
-        self.fallback: Floats = np.empty(0)
-        self._pending: dict[int, tuple[int, float]] = {}
+        self.close: Floats = np.empty(0)
+        self.traded: Floats = np.empty(0)
+        self._moved: dict[int, int] = {}
+        self._traded: dict[int, Trade] = {}
+        self._closed: dict[int, float] = {}
 
     def row(self, account_id: str) -> int:
         """The account's row, opened (provisionally) if it is new."""
@@ -53,29 +58,44 @@ class Book:
             self.cash.append(0)
         return row
 
-    def trade(self, account: int, symbol: int, quantity: int, price: float = 0.0) -> None:
-        """Change a position by signed millionths, keeping a price above zero as its fallback; seen after settle()."""
+    def trade(self, account: int, symbol: int, quantity: int, trade: Trade = NEVER_TRADED) -> None:
+        """Change a position by signed millionths, at the price of a trade if it is the last; seen after settle()."""
         key = account << _SYMBOL_BITS | symbol
-        was, last = self._pending.get(key, (0, 0.0))
-        self._pending[key] = was + quantity, price if price > 0 else last
+        self._moved[key] = self._moved.get(key, 0) + quantity
+        if trade > self._traded.get(key, NEVER_TRADED):
+            self._traded[key] = trade
+
+    def reprice(self, account: int, symbol: int, last: Trade) -> None:
+        """After a correction: what the last trade in a position is now; seen after settle()."""
+        self._traded[account << _SYMBOL_BITS | symbol] = last
+
+    def open(self, account: int, symbol: int, quantity: int, close: float | None) -> None:
+        """A position of a snapshot with the close it was valued at; seen after settle()."""
+        self.trade(account, symbol, quantity)
+        if close is not None:
+            self._closed[account << _SYMBOL_BITS | symbol] = close
 
     def settle(self) -> None:
         """Merge the pending changes into the columns, all at once."""
-        if not self._pending:
+        if not self._moved:
             return
-        keys = np.array(sorted(self._pending), np.int64)
-        change = np.array([self._pending[key][0] for key in keys.tolist()], np.int64)
-        price = np.array([self._pending[key][1] or np.nan for key in keys.tolist()])
-        self._pending = {}
+        keys = np.array(sorted(self._moved), np.int64)
+        change = np.array([self._moved[key] for key in keys.tolist()], np.int64)
         at = np.searchsorted(self.keys, keys)
-        held = at < len(self.keys)
-        held[held] = self.keys[at[held]] == keys[held]
-        self.quantity[at[held]] += change[held]
-        self.fallback[at[held]] = _or_else(price[held], self.fallback[at[held]])
-        if not held.all():
-            self._index(np.insert(self.keys, at[~held], keys[~held]))
-            self.quantity = np.insert(self.quantity, at[~held], change[~held])
-            self.fallback = np.insert(self.fallback, at[~held], price[~held])
+        new = at == len(self.keys)
+        new[~new] = self.keys[at[~new]] != keys[~new]
+        if new.any():
+            self._index(np.insert(self.keys, at[new], keys[new]))
+            self.quantity = np.insert(self.quantity, at[new], 0)
+            self.close, self.traded = (np.insert(column, at[new], np.nan) for column in (self.close, self.traded))
+            at = np.searchsorted(self.keys, keys)
+        self.quantity[at] += change
+        place = dict(zip(keys.tolist(), at.tolist(), strict=True))
+        for key, trade in self._traded.items():
+            self.traded[place[key]] = trade.price
+        for key, close in self._closed.items():
+            self.close[place[key]] = close
+        self._moved, self._traded, self._closed = {}, {}, {}
 
     def _index(self, keys: Ints) -> None:
         self.keys, self.owners, self.symbols = keys, keys >> _SYMBOL_BITS, keys & ((1 << _SYMBOL_BITS) - 1)
@@ -85,7 +105,8 @@ class Book:
         self.settle()
         keep = self.owners != account
         self._index(self.keys[keep])
-        self.quantity, self.fallback = self.quantity[keep], self.fallback[keep]
+        for name in _COLUMNS:
+            setattr(self, name, getattr(self, name)[keep])
         self.cash[account] = 0
 
     def holders(self, symbols: NDArray[np.bool_]) -> Ints:
@@ -101,7 +122,7 @@ class Book:
         mine = np.flatnonzero(chosen[self.owners] & (self.quantity != 0))
         symbols = self.symbols[mine]
         offsets = np.searchsorted(self.owners[mine], np.append(accounts, len(self.ids)))
-        price = _or_else(market.columns["price"][symbols], self.fallback[mine])
+        price = self._prices(mine, market)
         unpriced = np.isnan(price)
         beta = market.columns["beta"][symbols]
         defaulted = np.isnan(beta)
@@ -133,9 +154,16 @@ class Book:
         if not flat:
             order = order[self.quantity[mine[order]] != 0]
         owners, mine = owners[order], mine[order]
-        symbols = self.symbols[mine]
-        price = _or_else(market.columns["price"][symbols], self.fallback[mine])
-        return Held(owners, symbols, self.quantity[mine], price)
+        return Held(owners, self.symbols[mine], self.quantity[mine], self._prices(mine, market))
+
+    def _prices(self, mine: Ints, market: Market) -> Floats:
+        """Quotes of the positions at the places, or what stands in for them, else NaN: never zero (design 4)."""
+        price = market.columns["price"][self.symbols[mine]]
+        without = np.flatnonzero(np.isnan(price))
+        if len(without):
+            close = self.close[mine[without]]
+            price[without] = np.where(np.isnan(close), self.traded[mine[without]], close)
+        return price
 
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""
@@ -143,7 +171,7 @@ class Book:
 
     def positions_cell(self) -> dict:
         """Positions as plain data."""
-        return {"keys": self.keys, "quantity": self.quantity, "fallback": self.fallback}
+        return {name: getattr(self, name) for name in ("keys", *_COLUMNS)}
 
     def load_accounts(self, cell: dict) -> None:
         """Become what accounts_cell described."""
@@ -152,10 +180,6 @@ class Book:
 
     def load_positions(self, cell: dict) -> None:
         """Become what positions_cell described."""
-        self._index(np.array(cell["keys"]))
-        self.quantity, self.fallback = np.array(cell["quantity"]), np.array(cell["fallback"])
-
-
-def _or_else(price: Floats, fallback: Floats) -> Floats:
-    """The price, else the fallback, else NaN: never zero (design 4)."""
-    return np.where(np.isnan(price), fallback, price)
+        self._index(cell["keys"])
+        for name in _COLUMNS:
+            setattr(self, name, cell[name])

@@ -15,7 +15,16 @@ LEVELS: tuple[Any, ...] = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQ
 WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
 #: Not a level: a call or worse would have been entered, had the prices been reliable.
 REVIEW = 16
+#: Not a level either: an unbroken deficiency, whose clock leads to liquidation.
+DEFICIENCY = 32
 SEVERE = MARGIN_CALL | RESTRICTION | LIQUIDATION
+#: What has an opening that a correction can undo, by name.
+OPENINGS = {
+    MARGIN_CALL: "MARGIN_CALL",
+    RESTRICTION: "RESTRICTION",
+    LIQUIDATION: "LIQUIDATION",
+    DEFICIENCY: "DEFICIENCY",
+}
 
 Flags = NDArray[np.uint8]
 

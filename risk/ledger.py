@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from risk.amounts import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
-    from schemas.inputs import Cash, Fill, SnapshotFill
+    from schemas.inputs import Cash, Fill, Snapshot, SnapshotFill
 
 BUCKETS = 16
+
+
+class Trade(NamedTuple):
+    """The price of a fill, in the order of which the last one is: when it applied, was executed, and its id."""
+
+    applied_at: int
+    executed_at: int
+    fill_id: str
+    price: float
+
+
+NEVER_TRADED = Trade(-1, -1, "", math.nan)
+
+
+class Execution(NamedTuple):
+    """What a version of a fill says; two records with one account, id and version must agree in all of it.
+
+    quantity in millionths, fees in ticks, executed_at in microseconds (-1: not known); fill_id is the version's own.
+    """
+
+    kind: str
+    symbol: str
+    quantity: int
+    price: float
+    fees: int
+    executed_at: int
+    fill_id: str
+
+    def trade(self, applied_at: int) -> Trade:
+        """Itself as a trade that applied at an instant, microseconds."""
+        return Trade(applied_at, self.executed_at, self.fill_id, self.price)
+
+    @property
+    def booked(self) -> tuple:
+        """What of it the book shows."""
+        return self[1:5]
 
 
 @dataclass(slots=True)
@@ -20,42 +58,37 @@ class Entry:
     """An original fill: its highest version with its content, the lower ones, and whether the original itself came."""
 
     version: int = 0
-    latest: tuple = ()
-    lower: dict[int, tuple] | None = None
+    latest: Execution | None = None
+    lower: dict[int, Execution] | None = None
     original: bool = False
     applied_at: int = 0
 
-    def known(self, version: int) -> tuple | None:
+    def known(self, version: int) -> Execution | None:
         """Content of a version, if it came."""
         return self.latest if version == self.version else (self.lower or {}).get(version)
 
-    def take(self, version: int, content: tuple) -> None:
+    def take(self, version: int, content: Execution) -> None:
         """Keep a version that is not known."""
-        if self.version:
+        if self.latest is not None:
             # Nearly every fill has one version only: a dict for each would be half of the ledger's memory.
             self.lower = self.lower or {}
             self.lower[min(version, self.version)] = content if version < self.version else self.latest
         if version > self.version:
             self.version, self.latest = version, content
 
-    def effect(self) -> tuple[str, int, int] | None:
-        """What stands in the book: (symbol, millionths, ticks of cash); None for a bust, or without the original."""
-        if not self.original or self.latest[0] == "BUST":
-            return None
-        _, symbol, quantity, price, fees, *_ = self.latest
-        return symbol, quantity, cash_effect(quantity, price, fees)
+    def effect(self) -> Execution | None:
+        """What stands in the book; None for a bust, or without the original."""
+        return self.latest if self.original and self.latest is not None and self.latest.kind != "BUST" else None
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A change of the book: signed millionths of a symbol, ticks of cash, and when the fill it corrects applied."""
 
-    account_id: str
     symbol: str
     quantity: int
     cash: int
+    trade: Trade
     corrects: int | None = None
-    price: float = 0.0
 
 
 def cash_effect(quantity: int, price: float, fees: int) -> int:
@@ -63,53 +96,57 @@ def cash_effect(quantity: int, price: float, fees: int) -> int:
     return -round(quantity / 1e6 * price * TICKS_PER_DOLLAR) - fees
 
 
-def content_of(fill: Fill | SnapshotFill, kind: str) -> tuple:
-    """What makes two records with one account, id and version the same: all but when they arrived."""
-    return (
-        kind,
-        intern(fill.symbol),
-        int(fill.quantity),
-        fill.price,
-        int(fill.fees),
-        -1 if fill.executed_at is None else int(fill.executed_at),
-        fill.fill_id,
+def content_of(fill: Fill | SnapshotFill, own_id: str) -> Execution:
+    """The content of a fill's version whose own id is given."""
+    executed_at = -1 if fill.executed_at is None else int(fill.executed_at)
+    return Execution(
+        fill.kind, intern(fill.symbol), int(fill.quantity), fill.price, int(fill.fees), executed_at, own_id
     )
 
 
-def key_of(account_id: str, own_id: str) -> str:
-    """The key of an account's fill or cash id: another account may use the same id, in this shard or in another."""
-    return f"{account_id}\0{own_id}"
+@dataclass(slots=True)
+class AccountLedger:
+    """What is known of one account's ids: fills by the id of their original, cash movements by theirs.
 
+    Another account may use the same ids, in this shard or in another.
+    """
 
-def _parts(key: str) -> tuple[str, str]:
-    account_id, _, own_id = key.partition("\0")
-    return intern(account_id), own_id
+    fills: dict[str, Entry] = field(default_factory=dict)
+    cash: dict[str, tuple] = field(default_factory=dict)
+
+    def last_trade(self, symbol: str) -> Trade:
+        """The last fill that stands in a symbol; NEVER_TRADED if none does."""
+        stands = ((entry.applied_at, entry.effect()) for entry in self.fills.values())
+        return max((e.trade(at) for at, e in stands if e and e.symbol == symbol), default=NEVER_TRADED)
 
 
 class Ledger:
-    """Entries by account and original fill id (key_of), in buckets so that a change writes a sixteenth of them."""
+    """Accounts' ledgers in buckets of accounts, so that a change writes a sixteenth of them."""
 
     def __init__(self) -> None:
-        self._buckets: list[dict[str, Entry] | None] = [{} for _ in range(BUCKETS)]
-        self.cash: dict[str, tuple] = {}
+        self._buckets: list[dict[str, AccountLedger] | None] = [{} for _ in range(BUCKETS)]
+        self._fetch: Callable[[int], dict | None] = lambda number: None
         self.dirty: set[int] = set()
 
-    @staticmethod
-    def bucket_of(key: str) -> int:
-        """The bucket of a key."""
-        return sum(key.encode()) % BUCKETS
-
-    def bucket(self, number: int) -> dict[str, Entry]:
+    def bucket(self, number: int) -> dict[str, AccountLedger]:
         """A bucket, fetched from its cell on first use."""
         found = self._buckets[number]
         if found is None:
-            found = self._buckets[number] = {
-                key: Entry(
-                    version, tuple(latest), lower and {v: tuple(c) for v, c in lower.items()}, original, applied_at
-                )
-                for key, (version, latest, lower, original, applied_at) in (self._fetch(number) or {}).items()
-            }
+            cell = self._fetch(number) or {}
+            found = self._buckets[number] = {account_id: _loaded(*content) for account_id, content in cell.items()}
         return found
+
+    def of(self, account_id: str) -> AccountLedger:
+        """An account's ledger, opened if it is new."""
+        return self._find(account_id)[1]
+
+    def _find(self, account_id: str) -> tuple[int, AccountLedger]:
+        number = crc32(account_id.encode()) % BUCKETS
+        bucket = self.bucket(number)
+        found = bucket.get(account_id)
+        if found is None:
+            found = bucket[account_id] = AccountLedger()
+        return number, found
 
     def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
         """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
@@ -117,13 +154,11 @@ class Ledger:
         A correction before its fill waits (no postings). The same id and version with other content is refused.
         """
         root = fill.fill_id if fill.kind == "NEW" else fill.ref_fill_id or fill.fill_id
-        key = key_of(fill.account_id, root)
-        number = self.bucket_of(key)
-        bucket = self.bucket(number)
-        entry = bucket.get(key)
+        number, own = self._find(fill.account_id)
+        entry = own.fills.get(root)
         if entry is None:
-            entry = bucket[key] = Entry()
-        content = content_of(fill, fill.kind)
+            entry = own.fills[root] = Entry()
+        content = content_of(fill, fill.fill_id)
         known = entry.known(fill.version)
         if known is not None:
             same = known == content
@@ -132,41 +167,42 @@ class Ledger:
         before = entry.effect()
         entry.take(fill.version, content)
         entry.original |= fill.kind == "NEW"
-        return _postings(fill.account_id, entry, before, instant), None
-
-    def restore(self, account_id: str, fill: SnapshotFill) -> None:
-        """Know a fill that a snapshot already includes; one that is not effective is known as busted."""
-        content = content_of(fill, "NEW" if fill.effective else "BUST")
-        key = key_of(account_id, fill.fill_id)
-        number = self.bucket_of(key)
-        self.bucket(number)[key] = Entry(fill.version, content, None, True, int(fill.arrived_at))
-        self.dirty.add(number)
+        return _postings(entry, before, instant), None
 
     def pay(self, movement: Cash) -> tuple[bool, str | None]:
         """Whether the movement is new, and why it is refused, if it is."""
-        content = (movement.account_id, int(movement.amount), movement.kind)
-        known = self.cash.setdefault(key_of(movement.account_id, movement.cash_id), content)
+        number, own = self._find(movement.account_id)
+        content = (int(movement.amount), movement.kind)
+        known = own.cash.setdefault(movement.cash_id, content)
         if known is content:
+            self.dirty.add(number)
             return True, None
         # A snapshot names the ids it includes without their content.
         return False, None if known in ((), content) else f"cash {movement.cash_id}: expected {known}, found {content}"
 
-    def entry(self, account_id: str, fill_id: str) -> Entry:
-        """The entry of an original fill that is known. Raises KeyError."""
-        key = key_of(account_id, fill_id)
-        return self.bucket(self.bucket_of(key))[key]
+    def replace(self, snapshot: Snapshot) -> None:
+        """Know of the account what the snapshot includes, and nothing else."""
+        number, own = self._find(snapshot.account_id)
+        own.fills = {
+            fill.fill_id: Entry(fill.version, content_of(fill, fill.own_id), None, True, int(fill.arrived_at))
+            for fill in snapshot.fills
+        }
+        own.cash = dict.fromkeys(snapshot.cash_ids, ())
+        self.dirty.add(number)
 
-    def entries(self) -> Iterator[tuple[str, str, Entry]]:
-        """(account, original fill id, entry) of every fill that an id is known of."""
-        return ((*_parts(key), entry) for number in range(BUCKETS) for key, entry in self.bucket(number).items())
-
-    def paid(self) -> Iterator[tuple[str, str]]:
-        """(account, cash id) of every movement that is known."""
-        return map(_parts, self.cash)
+    def accounts(self) -> Iterator[tuple[str, AccountLedger]]:
+        """Every account of which an id is known."""
+        return (item for number in range(BUCKETS) for item in self.bucket(number).items())
 
     def bucket_cell(self, number: int) -> dict:
         """A bucket as plain data."""
-        return {key: (e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in self.bucket(number).items()}
+        return {
+            account_id: (
+                [(key, e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in own.fills.items()],
+                own.cash,
+            )
+            for account_id, own in self.bucket(number).items()
+        }
 
     def load(self, fetch: Callable[[int], dict | None]) -> None:
         """Become what the bucket cells described; fetch gives one of them when it is needed."""
@@ -174,13 +210,30 @@ class Ledger:
         self._buckets = [None] * BUCKETS
 
 
-def _postings(account_id: str, entry: Entry, before: tuple[str, int, int] | None, instant: int) -> list[Posting]:
-    """What takes the book from the effect that stood in it to the entry's own."""
+def _loaded(fills: Iterable[tuple], cash: dict[str, list]) -> AccountLedger:
+    entries = {
+        key: Entry(version, Execution(*latest), lower and {v: Execution(*c) for v, c in lower.items()}, original, at)
+        for key, version, latest, lower, original, at in fills
+    }
+    return AccountLedger(entries, {key: tuple(content) for key, content in cash.items()})
+
+
+def _postings(entry: Entry, before: Execution | None, instant: int) -> list[Posting]:
+    """What takes the book from the execution that stood in it to the one that does now."""
     after = entry.effect()
-    if before == after:
+    if (before and before.booked) == (after and after.booked):
         return []
     corrects = entry.applied_at if before else None
     if before is None:
         entry.applied_at = instant
-    undone = [Posting(account_id, before[0], -before[1], -before[2], corrects)] if before else []
-    return undone + ([Posting(account_id, *after, corrects, entry.latest[3])] if after else [])
+    return [
+        Posting(
+            e.symbol,
+            sign * e.quantity,
+            sign * cash_effect(e.quantity, e.price, e.fees),
+            e.trade(entry.applied_at),
+            corrects,
+        )
+        for sign, e in ((-1, before), (1, after))
+        if e is not None
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +38,7 @@ class Market:
         self.rows: dict[str, int] = {}
         self.newest: list[tuple] = []
         self.beta_from: list[tuple] = []
+        self.scheduled: list[tuple[int, float, str]] = []
         self.columns: dict[str, NDArray] = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
 
     def row(self, symbol: str) -> int:
@@ -73,14 +76,29 @@ class Market:
         column["stale_at"][row] = self.sessions.after(price.as_of, stale_after * 1_000_000)
         return row
 
-    def estimate(self, beta: Beta) -> int | None:
-        """Take a beta if it is the newest; the row, or None if nothing changed."""
-        row = self.row(beta.symbol)
-        newest = (beta.effective_at, beta.beta)
-        if self.beta_from[row] and newest <= self.beta_from[row]:
+    def estimate(self, beta: Beta, instant: int) -> int | None:
+        """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.
+
+        One that is not effective yet waits for its time.
+        """
+        if beta.effective_at > instant:
+            insort(self.scheduled, (int(beta.effective_at), beta.beta, beta.symbol))
             return None
-        self.beta_from[row] = newest
-        self.columns["beta"][row] = beta.beta
+        return self._take(int(beta.effective_at), beta.beta, beta.symbol)
+
+    def due(self, instant: int) -> list[int]:
+        """Take the betas that have become effective by the instant; the rows that changed."""
+        end = bisect_right(self.scheduled, instant, key=itemgetter(0))
+        rows = [self._take(*beta) for beta in self.scheduled[:end]]
+        del self.scheduled[:end]
+        return [row for row in rows if row is not None]
+
+    def _take(self, effective_at: int, beta: float, symbol: str) -> int | None:
+        row = self.row(symbol)
+        if self.beta_from[row] and (effective_at, beta) <= self.beta_from[row]:
+            return None
+        self.beta_from[row] = (effective_at, beta)
+        self.columns["beta"][row] = beta
         return row
 
     def describe(self, instrument: Instrument) -> int | None:
@@ -102,15 +120,17 @@ class Market:
         stale_at = self.columns["stale_at"]
         return np.flatnonzero((stale_at > after) & (stale_at <= until))
 
-    def next_stale(self, after: int) -> int:
-        """When the next price turns stale, microseconds, or NEVER."""
+    def next_change(self, after: int) -> int:
+        """When the next price turns stale or the next beta becomes effective, microseconds, or NEVER."""
         stale_at = self.columns["stale_at"]
-        return int(stale_at.min(initial=NEVER, where=stale_at > after))
+        stale = int(stale_at.min(initial=NEVER, where=stale_at > after))
+        return min(stale, self.scheduled[0][0]) if self.scheduled else stale
 
     def to_cell(self) -> dict:
         """The market as plain data."""
         columns = {name: column[: len(self.symbols)] for name, column in self.columns.items()}
-        return {"symbols": self.symbols, "newest": self.newest, "beta_from": self.beta_from, "columns": columns}
+        own = {name: getattr(self, name) for name in ("symbols", "newest", "beta_from", "scheduled")}
+        return {**own, "columns": columns}
 
     def load(self, cell: dict) -> None:
         """Become what to_cell described."""
@@ -118,4 +138,5 @@ class Market:
         self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
         self.newest = [tuple(key) for key in cell["newest"]]
         self.beta_from = [tuple(key) for key in cell["beta_from"]]
-        self.columns = {name: np.array(column) for name, column in cell["columns"].items()}
+        self.scheduled = [tuple(beta) for beta in cell["scheduled"]]
+        self.columns = dict(cell["columns"])

@@ -105,21 +105,25 @@ class SnapshotPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class SnapshotFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fill already inside a snapshot: enough to recognise its duplicate and to undo it when it is corrected."""
+    """A fill already inside a snapshot: enough to recognise its duplicate and to undo it when it is corrected.
+
+    fill_id is the original's; the rest is of its highest version, own_id included. arrived_at: when it was applied.
+    """
 
     fill_id: Id
     version: int
+    kind: Literal["NEW", "CORRECT", "BUST"]
+    own_id: Id
     symbol: Id
     quantity: Quantity
     price: float
     fees: Money
     executed_at: Time | None
     arrived_at: Time
-    effective: bool
 
 
 class PricedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A position at the price it was valued at, with that price's state (risk.validity)."""
+    """A position at the price it was valued at, with that price's state (risk.market)."""
 
     symbol: Id
     quantity: Quantity
@@ -127,13 +131,27 @@ class PricedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     state: str
 
 
+class OpenedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A position of an opening with all that valued it; a price of zero says there was none, no beta that it was
+    defaulted."""
+
+    symbol: Id
+    quantity: Quantity
+    price: float
+    beta: float | None
+    multiplier: float = 1.0
+
+
 class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an open consequence rests on: the cash, positions and prices of its opening instant."""
+    """What an open consequence, or the clock of a deficiency, rests on: the book of its opening instant.
+
+    event_id: of the consequence that was opened; empty for a clock.
+    """
 
     event_id: str
     opened_at: Time
     cash: Money
-    positions: tuple[PricedPosition, ...]
+    positions: tuple[OpenedPosition, ...]
 
 
 class Snapshot(Input, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ def at(seconds: float) -> Time:
 def fold_of(*, publish_all: bool = False) -> Monitor:
     """The fold of the small day."""
     monitor = monitor_of(MANIFEST, rules=["seed"], shards=1, publish_all=publish_all)
-    return dataclasses.replace(monitor.fold, rulebooks=(RULES,))
+    return dataclasses.replace(monitor, rulebooks=(RULES,)).fold
 
 
 def by_topic(records: Iterable[Input]) -> dict[str, list[Input]]:
@@ -140,6 +140,7 @@ def days(draw: st.DrawFn, *, amended: bool = True) -> list[Input]:
         quantity=quantities,
         price=dollars,
         fees=st.sampled_from([Money(0), Money(12_345)]),
+        executed_at=st.sampled_from([None, None, at(10), at(900)]),
         arrived_at=arrivals,
     )
     amendment = st.builds(
@@ -178,7 +179,7 @@ def days(draw: st.DrawFn, *, amended: bool = True) -> list[Input]:
         Beta,
         symbol=symbol,
         beta=st.sampled_from([-0.3, 0.5, 1.7]),
-        effective_at=st.sampled_from([at(0), at(60)]),
+        effective_at=st.sampled_from([at(0), at(60), at(600), at(899.999)]),
         arrived_at=arrivals,
     )
     opened = st.builds(Account, account_id=account, arrived_at=arrivals)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-VERSION = 2
+VERSION = 3
 _ARRAY = 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,14 +18,13 @@ from schemas.inputs import Input
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
+from transforms.openings import Measure
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
 from transforms.records import Records, decode_records, encode_records, first_stamp, split_records
 from transforms.state import CELLS, ShardState
 
 #: Positions valued at a time: their scenarios then fit in the processor's cache.
 SWEEP = 16_384
-
-Measure = Callable[[AccountBlock], None]
 
 
 def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
@@ -110,7 +109,7 @@ class Monitor:
         step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
         deadline = min(
             (state.now // step + 1) * step,
-            state.market.next_stale(state.now),
+            state.market.next_change(state.now),
             int(state.ladder.deadlines(rules.persist, state.now).min(initial=NEVER)),
             min((b.effective_at for b in self.rulebooks if b.effective_at > state.now), default=NEVER),
         )

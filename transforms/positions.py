@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from risk.amounts import Ints
-from risk.ladder import LEVELS
-from risk.ledger import Posting, key_of
+from risk.ladder import LEVELS, OPENINGS
+from risk.ledger import Posting
 from risk.rulebook import Rulebook
 from schemas import inputs
 from schemas.codec import to_json
@@ -52,7 +52,7 @@ class UpdatePositions:
     def apply(self, state: ShardState, records: list[inputs.Input], rules: Rulebook, instant: int) -> Update:
         """Apply the records of one instant, already in the total order, and say what they did."""
         update = Update()
-        moved: set[int] = set()
+        moved = set(state.market.due(instant))
         last: inputs.Input | None = None
         for record in records:
             # In the total order an exact duplicate follows its like; not every topic has ids to know it by.
@@ -61,10 +61,9 @@ class UpdatePositions:
             last = record
             account_id = getattr(record, "account_id", None)
             if account_id is None:
-                row = self._market(state, record, rules)
+                row = self._market(state, record, rules, instant)
                 if row is not None:
                     moved.add(row)
-                    state.dirty.add("market")
                 continue
             if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
                 continue
@@ -75,6 +74,7 @@ class UpdatePositions:
             self._account(state, account, record, update, instant)
         state.book.settle()
         if moved:
+            state.dirty.add("market")
             mask = np.zeros(len(state.market.symbols), np.bool_)
             mask[list(moved)] = True
             update.holders = state.book.holders(mask)
@@ -86,12 +86,13 @@ class UpdatePositions:
             state.dirty.add("accounts")
         return state.book.row(account_id)
 
-    def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook) -> int | None:
+    def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook, instant: int) -> int | None:
+        state.dirty.add("market")
         match record:
             case inputs.Price():
                 return state.market.quote(record, stale_after=rules.stale_after)
             case inputs.Beta():
-                return state.market.estimate(record)
+                return state.market.estimate(record, instant)
             case inputs.Instrument():
                 return state.market.describe(record)
         raise TypeError(f"expected a market record, found {type(record).__name__}")
@@ -105,7 +106,6 @@ class UpdatePositions:
                     update.refused.append(refusal(record, refused))
                 for posting in postings:
                     self._post(state, account, posting, update)
-                state.dirty.add("market")
             case inputs.Cash():
                 self._known(state, account, update)
                 new, refused = state.ledger.pay(record)
@@ -113,7 +113,7 @@ class UpdatePositions:
                     update.refused.append(refusal(record, refused))
                 if new:
                     state.book.cash[account] += int(record.amount)
-                    state.dirty.update(("accounts", "cash"))
+                    state.dirty.add("accounts")
             case inputs.Account():
                 state.book.known[account] = True
                 update.provisional.discard(account)
@@ -133,33 +133,34 @@ class UpdatePositions:
             state.dirty.add("accounts")
 
     def _post(self, state: ShardState, account: int, posting: Posting, update: Update) -> None:
-        state.book.trade(account, state.market.row(posting.symbol), posting.quantity, posting.price)
-        state.book.cash[account] += posting.cash
-        state.dirty.update(("accounts", "positions"))
+        book, symbol = state.book, state.market.row(posting.symbol)
+        book.trade(account, symbol, posting.quantity, posting.trade)
+        book.cash[account] += posting.cash
+        state.dirty.update(("accounts", "market", "positions"))
         if posting.corrects is not None:
+            book.reprice(account, symbol, state.ledger.of(book.ids[account]).last_trade(posting.symbol))
             update.corrections.append((account, posting))
 
     def _replace(self, state: ShardState, account: int, snapshot: inputs.Snapshot) -> None:
         """Replace the account's state with the snapshot's (design 3, Snapshot)."""
-        book, ledger = state.book, state.ledger
+        book, ladder = state.book, state.ladder
+        state.ledger.replace(snapshot)
         book.clear(account)
         book.known[account] = True
         book.cash[account] = int(snapshot.cash)
+        own = state.ledger.of(snapshot.account_id)
         for position in snapshot.positions:
-            book.trade(account, state.market.row(position.symbol), int(position.quantity), position.close or 0.0)
-        for fill in snapshot.fills:
-            ledger.restore(snapshot.account_id, fill)
-        for cash_id in snapshot.cash_ids:
-            ledger.cash.setdefault(key_of(snapshot.account_id, cash_id), ())
+            symbol = state.market.row(position.symbol)
+            book.open(account, symbol, int(position.quantity), position.close)
+            book.reprice(account, symbol, own.last_trade(position.symbol))
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
-        ladder = state.ladder
         ladder.grow(len(book.ids))
-        flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)}
+        flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)} | {name: key for key, name in OPENINGS.items()}
         ladder.flags[account] = sum(flag[name] for name in snapshot.levels)
         ladder.deficient_since[account] = -1 if snapshot.deficient_since is None else snapshot.deficient_since
         ladder.opened[account] = {flag[name]: opened for name, opened in snapshot.opened.items()}
         ladder.heads[account] = snapshot.audit_head
-        state.dirty.update(("clock", "market", "accounts", "positions", "cash", "ladder"))
+        state.dirty.update(("clock", "market", "accounts", "positions", "ladder"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> Ints:
         """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline."""

@@ -18,7 +18,7 @@ from schemas.inputs import OpenedOn
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
-CELLS = ("clock", "market", "accounts", "positions", "cash", *LEDGER_CELLS, "ladder")
+CELLS = ("clock", "market", "accounts", "positions", *LEDGER_CELLS, "ladder")
 
 
 class Ladder:
@@ -81,7 +81,6 @@ class ShardState:
             "market": self.market.load,
             "accounts": self.book.load_accounts,
             "positions": self.book.load_positions,
-            "cash": self._load_cash,
             "ladder": self.ladder.load,
         }
         for name, load in loaders.items():
@@ -98,9 +97,6 @@ class ShardState:
     def _load_clock(self, cell: list) -> None:
         self.now, self.closed, self.cuts = cell
 
-    def _load_cash(self, cell: dict) -> None:
-        self.ledger.cash = {key: tuple(content) for key, content in cell.items()}
-
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cells that changed since the last call, encoded."""
         dump: dict[str, Callable[[], Any]] = {
@@ -108,7 +104,6 @@ class ShardState:
             "market": self.market.to_cell,
             "accounts": self.book.accounts_cell,
             "positions": self.book.positions_cell,
-            "cash": lambda: self.ledger.cash,
             "ladder": self.ladder.to_cell,
         }
         for name in sorted(self.dirty):

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.inputs import Account, Beta, Cash, Fill, Input, Override, Price, Snapshot
+from schemas.inputs import Account, Beta, Cash, Fill, Input, Override, Price, Snapshot, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time
 from tests import days
 from tests.days import CLOSES, RULES, SYMBOLS, at
@@ -87,10 +87,11 @@ class Oracle:
     def __init__(self, records: Sequence[Input], instant: int) -> None:
         self.cash: dict[str, int] = {}
         self.held: dict[str, dict[str, int]] = {}
-        self.last_fill: dict[tuple[str, str], float] = {}
+        self.instant = instant
         self.quotes: dict[str, dict[str, Any]] = {}
         self.betas: dict[str, Beta] = {}
         self.fills: dict[tuple[str, str], dict[int, Fill]] = {}
+        self.applied: dict[tuple[str, str], int] = {}
         self.paid: set[tuple[str, str]] = set()
         for record in in_total_order(r for r in records if r.arrived_at < instant):
             self.take(record)
@@ -100,6 +101,8 @@ class Oracle:
             self.quote(record)
         elif isinstance(record, Beta):
             was = self.betas.get(record.symbol)
+            if record.effective_at > self.instant:
+                return
             if was is None or (record.effective_at, record.beta) > (was.effective_at, was.beta):
                 self.betas[record.symbol] = record
         elif isinstance(record, Cash):
@@ -128,7 +131,8 @@ class Oracle:
         """Undo what stands of the fill, take the version, and apply what stands now."""
         account = fill.account_id
         self.cash.setdefault(account, 0)
-        versions = self.fills.setdefault((account, fill.ref_fill_id or fill.fill_id), {})
+        root = (account, fill.ref_fill_id or fill.fill_id)
+        versions = self.fills.setdefault(root, {})
         before = standing(versions)
         versions.setdefault(fill.version, fill)
         after = standing(versions)
@@ -137,15 +141,25 @@ class Oracle:
                 held = self.held.setdefault(account, {})
                 held[one.symbol] = held.get(one.symbol, 0) + sign * one.quantity
                 self.cash[account] -= sign * (round(one.quantity / 1e6 * one.price * 1e4) + one.fees)
-        if after is not before and after is not None:
-            self.last_fill[account, after.symbol] = after.price
+        if before is None and after is not None:
+            self.applied[root] = days.fold_of().instant_of(int(fill.arrived_at or 0))
+
+    def last_fill(self, account: str, symbol: str) -> float:
+        """The price of the fill that stands and applied last, then was executed last, then has the highest id."""
+        trades = []
+        for (owner, own_id), versions in self.fills.items():
+            one = standing(versions)
+            if owner == account and one is not None and one.symbol == symbol:
+                applied = self.applied[owner, own_id]
+                trades.append((applied, -1 if one.executed_at is None else one.executed_at, one.fill_id, one.price))
+        return max(trades)[-1]
 
     def figures(self, account: str) -> dict[str, Any]:
         """Equity, requirement and every P&L of an account, in ticks."""
         holdings = []
         for symbol, quantity in self.held.get(account, {}).items():
             if quantity:
-                price = self.quotes.get(symbol, {}).get("price") or self.last_fill[account, symbol]
+                price = self.quotes.get(symbol, {}).get("price") or self.last_fill(account, symbol)
                 beta = self.betas[symbol].beta if symbol in self.betas else RULES.default_beta
                 holdings.append((quantity / 1e6 * price, beta))
         values = [round(value * 1e4) for value, _ in holdings]
@@ -248,8 +262,8 @@ def of_others(outputs: Sequence[days.Output]) -> list[days.Line]:
 def test_a_bust_leaves_the_day_without_the_fill(
     day: list[Input], symbol: str, shares: int, place: int, wait: int
 ) -> None:
-    # Betas are not part of what an opening keeps, and a fill may leave its price behind where there is no quote.
-    day = [r for r in day if not isinstance(r, Beta)] + [quote(s, 100.0, 1) for s in SYMBOLS]
+    # Without a quote, the erroneous fill itself priced what it was part of.
+    day = day + [quote(s, 100.0, 1) for s in SYMBOLS]
     bad = fill("A0", shares, place * 30, fill_id="BAD", symbol=symbol)
     bust = bust_of(bad, (place + wait) * 30)
     without, outputs = days.run(day, publish_all=True), days.run([*day, bad, bust], publish_all=True)
@@ -276,6 +290,9 @@ def test_a_bust_leaves_the_day_without_the_fill(
             last = max((when for when in figures if when <= event.as_of), default=None)
             below = topic == "restrictions.v1" and last and stresses[last].scenarios[severe].equity < 0
             short = topic != "restrictions.v1" and last and figures[last].excess < 0
+            if topic == "liquidations.v1":
+                began = max((when for when in figures if when <= event.deficient_since), default=None)
+                short = short and began and figures[began].excess < 0
             cancelled = end is not None and end.status == "CANCELLED"
             assert cancelled == (rests_on_it and not (below or short)), event
             assert not cancelled or end.as_of == undone
@@ -314,7 +331,9 @@ def test_a_bust_of_a_sale_that_left_nothing_uses_the_price_of_the_opening() -> N
 @given(days.days(), st.integers(1, 3))
 def test_every_level_that_has_a_consequence_has_it_open(day: list[Input], shards: int) -> None:
     for snapshot in of_topic(days.run(day, shards), "snapshots.v1"):
-        assert set(snapshot.levels) - {"WARNING"} == set(snapshot.opened)
+        assert set(snapshot.levels) - {"WARNING"} == set(snapshot.opened) - {"DEFICIENCY"}
+        rests = snapshot.deficient_since is not None or "LIQUIDATION" in snapshot.levels
+        assert rests == ("DEFICIENCY" in snapshot.opened)
 
 
 def test_a_call_that_is_cancelled_and_due_at_once_opens_anew() -> None:
@@ -325,6 +344,53 @@ def test_a_call_that_is_cancelled_and_due_at_once_opens_anew() -> None:
     assert calls == [("OPENED", at(120)), ("CANCELLED", at(300)), ("OPENED", at(300))]
 
 
+def test_a_liquidation_whose_deficiency_began_with_a_bad_fill_is_cancelled() -> None:
+    # By the time it was due the account was deficient anyway, but not for as long.
+    bad = fill("A0", 60, 60)
+    day = [quote("S0", 100.0, 30), cash("A0", 3_600, 30), fill("A0", 45, 60, fill_id="GOOD"), bad]
+    outputs = days.run([*day, quote("S0", 30.0, 300), bust_of(bad, 720), quote("S0", 30.0, 840)])
+    events = [(e.status, e.as_of) for e in of_topic(outputs, "liquidations.v1")]
+    assert events == [("DUE", at(420)), ("CANCELLED", at(780)), ("DUE", at(780 + RULES.persist))]
+
+
+def test_a_bust_takes_its_price_along_where_there_is_no_quote() -> None:
+    good, bad = fill("A0", 10, 60, fill_id="GOOD", price=50.0), fill("A0", 10, 90, price=200.0)
+    day = [cash("A0", 5_000, 30), good]
+    for busted in ([*day, bad, bust_of(bad, 300)], [*day, bad, bust_of(bad, 90)]):
+        (closing,) = of_topic(days.run(busted), "snapshots.v1")
+        assert [(p.quantity, p.close) for p in closing.positions] == [(10 * 10**6, 50.0)]
+
+
+def test_a_snapshots_close_comes_before_the_price_of_a_fill() -> None:
+    held = (SnapshotPosition(symbol="S0", quantity=Quantity(10**7), close=40.0),)
+    opening = Snapshot(account_id="A0", as_of=at(0), arrived_at=at(1), positions=held)
+    (closing,) = of_topic(days.run([opening, fill("A0", 5, 60, price=60.0)]), "snapshots.v1")
+    assert [(p.quantity, p.close) for p in closing.positions] == [(15 * 10**6, 40.0)]
+
+
+def test_a_beta_waits_until_it_is_effective() -> None:
+    later = Beta(symbol="S0", beta=2.0, effective_at=at(700), arrived_at=at(30))
+    day = [quote("S0", 100.0, 30), cash("A0", 5_000, 30), fill("A0", 10, 60), later]
+    shown = {s.as_of: s.beta_weighted_exposure for s in of_topic(days.run(day, publish_all=True), "stress.beta_spy.v1")}
+    assert max(when for when, exposure in shown.items() if exposure == Money(1_000 * 10**4)) < at(720)
+    assert shown[at(720)] == Money(2_000 * 10**4)
+
+
+def test_an_opening_is_re_evaluated_at_its_own_beta() -> None:
+    # With the shares that were never sold, stress takes 40% of 10,000 at the opening's beta and nothing at today's.
+    sale = fill("A0", -1, 60, fill_id="SALE")
+    day = [
+        Beta(symbol="S0", beta=5.0, effective_at=at(0), arrived_at=at(30)),
+        quote("S0", 100.0, 30),
+        cash("A0", 3_900, 30),
+        fill("A0", 100, 60),
+        sale,
+        Beta(symbol="S0", beta=0.0, effective_at=at(300), arrived_at=at(300)),
+    ]
+    events = of_topic(days.run([*day, bust_of(sale, 300)]), "restrictions.v1")
+    assert [(e.status, e.as_of) for e in events] == [("IMPOSED", at(120)), ("LIFTED", at(360))]
+
+
 def test_the_next_day_knows_a_busted_fill_by_its_own_id() -> None:
     once, kept = fill("A0", 10, 60), fill("A0", 3, 60, fill_id="KEPT")
     (snapshot,) = of_topic(days.run([cash("A0", 5_000, 30), once, kept, bust_of(once, 120)]), "snapshots.v1")
@@ -333,6 +399,8 @@ def test_the_next_day_knows_a_busted_fill_by_its_own_id() -> None:
     (closing,) = of_topic(days.run([opening, *resent]), "snapshots.v1")
     assert (closing.positions, closing.cash) == (snapshot.positions, snapshot.cash)
     assert closing.cash_ids == snapshot.cash_ids
+    busted = days.run([opening, bust_of(once, 300)])
+    assert not of_topic(busted, "deadletter.v1"), "the same bust again"
     (unbooked,) = of_topic(days.run([opening, bust_of(kept, 300)]), "snapshots.v1")
     assert (unbooked.positions, unbooked.cash) == ((), Money(5_000 * 10**4))
 

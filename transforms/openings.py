@@ -1,0 +1,95 @@
+"""Openings: what an open consequence rests on, and whether it still holds once a fill of it was corrected.
+
+Consequences are path-dependent: a correction re-evaluates each open one on its own opening, at the prices, betas and
+rules of that instant, and cancels it where it no longer holds (design 6, property 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import numpy as np
+
+from risk.block import AccountBlock
+from risk.ladder import RESTRICTION
+from risk.ledger import Posting
+from risk.rulebook import Rulebook
+from schemas.inputs import OpenedOn, OpenedPosition
+from schemas.scalars import Money, Quantity, Time
+from transforms.state import ShardState
+
+Measure = Callable[[AccountBlock], None]
+
+
+def opening_of(state: ShardState, block: AccountBlock, at: int, event_id: str = "") -> OpenedOn:
+    """The book of the account at a place of the block; with positions that came to zero, which a correction may
+    revive."""
+    account = int(block.accounts[at])
+    return OpenedOn(
+        event_id=event_id,
+        opened_at=Time(block.instant),
+        cash=Money(block.cash[at]),
+        positions=_positions(state, account),
+    )
+
+
+def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:
+    market, held = state.market, state.book.held(np.array([account]), state.market, flat=True)
+    columns = (
+        held.symbols,
+        held.quantity,
+        np.nan_to_num(held.price),
+        *(market.columns[name][held.symbols] for name in ("beta", "multiplier")),
+    )
+    return tuple(
+        OpenedPosition(
+            symbol=market.symbols[row],
+            quantity=Quantity(quantity),
+            price=price,
+            beta=None if np.isnan(beta) else beta,
+            multiplier=multiplier,
+        )
+        for row, quantity, price, beta, multiplier in zip(*(column.tolist() for column in columns), strict=True)
+    )
+
+
+def corrected(opened: OpenedOn, postings: Iterable[Posting], state: ShardState, account: int) -> OpenedOn:
+    """The opening as it would have been with the corrected fills.
+
+    A symbol that it did not hold has no price of its instant, and enters at today's.
+    """
+    held = {p.symbol: p for p in opened.positions}
+    today = {p.symbol: p for p in _positions(state, account)}
+    cash = opened.cash
+    for posting in postings:
+        was = held.get(posting.symbol)
+        if was is None:
+            was = msgspec.structs.replace(today[posting.symbol], quantity=Quantity(0))
+        held[posting.symbol] = msgspec.structs.replace(was, quantity=Quantity(was.quantity + posting.quantity))
+        cash = Money(cash + posting.cash)
+    return msgspec.structs.replace(opened, cash=cash, positions=tuple(held[symbol] for symbol in sorted(held)))
+
+
+def holds(opened: OpenedOn, level: int, rules: Rulebook, measures: Iterable[Measure]) -> bool:
+    """Whether the entry line of a level, or of the clock of a deficiency, is crossed on the opening."""
+    held = opened.positions
+    # None becomes NaN.
+    beta = np.array([p.beta for p in held], np.float64)
+    block = AccountBlock(
+        instant=int(opened.opened_at),
+        rules=rules,
+        accounts=np.zeros(1, np.int64),
+        offsets=np.array([0, len(held)]),
+        symbols=np.arange(len(held)),
+        quantity=np.array([p.quantity / 1e6 * p.multiplier for p in held], np.float64),
+        price=np.array([p.price for p in held], np.float64),
+        beta=np.where(np.isnan(beta), rules.default_beta, beta),
+        unreliable=np.zeros(len(held), np.bool_),
+        unpriced=np.zeros(len(held), np.bool_),
+        defaulted=np.isnan(beta),
+        cash=np.array([float(opened.cash)]),
+    )
+    for measure in measures:
+        measure(block)
+    return bool(block.measures["severe_equity" if level == RESTRICTION else "excess"][0] < 0)
