@@ -12,14 +12,13 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.ids import shard_of
-from schemas.inputs import Input
 from schemas.topics import BY_NAME
-from transforms.records import Records, encode_records
+from transforms.records import Parsed, Records, encode_records
 
 
 @dataclass(eq=False)
 class BatchByShard(beam.PTransform):
-    """(topic, records) in, (shard, bytes) out; shards is fixed for a job and cannot change an output."""
+    """Parsed in, (shard, bytes) out; shards is fixed for a job and cannot change an output."""
 
     shards: int
 
@@ -40,8 +39,8 @@ class _Batch(beam.DoFn):
         self.own: dict[int, Records] = {}
         self.count = 0
 
-    def process(self, element: tuple[str, list[Input]]) -> Iterable[Any]:
-        topic, records = element
+    def process(self, element: Parsed) -> Iterable[Any]:
+        topic, records = element.topic, element.records
         self.count += len(records)
         if BY_NAME[topic].market:
             self.market.setdefault(topic, []).extend(records)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -29,19 +30,17 @@ SWEEP = 16_384
 
 def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
     """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset."""
-    for _, tied in groupby(sorted(records, key=_place_of), key=_place_of):
-        first, *others = tied
-        # Few are tied, and only they are encoded.
-        yield from sorted((first, *others), key=to_json) if others else (first,)
+    # Few are tied, and only they are asked for more than when they arrived.
+    for _, (first, *others) in groupby(sorted(records, key=_arrived_at), key=_arrived_at):
+        yield from sorted((first, *others), key=_rank_of) if others else (first,)
 
 
-def _arrived_at(record: Input) -> int:
-    return int(record.arrived_at or 0)
+_arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
 
 
-def _place_of(record: Input) -> tuple:
+def _rank_of(record: Input) -> tuple:
     topic = BY_RECORD[type(record)]
-    return (record.arrived_at, topic.rank, getattr(record, topic.key))
+    return (topic.rank, getattr(record, topic.key), to_json(record))
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Monitor:
     horizon: int | None = None
 
     cells = CELLS
+    output = Lines
 
     encode = staticmethod(encode_records)
     decode = staticmethod(decode_records)

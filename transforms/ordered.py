@@ -30,6 +30,8 @@ class Fold(Protocol):
     cells: tuple[str, ...]
     interval: int
     horizon: int | None
+    #: What an output is, for the engine's coder.
+    output: Any
 
     def start(self) -> Any:
         """The state before any record."""
@@ -77,8 +79,10 @@ class InTimeOrder(beam.PTransform):
         """Choose the path by whether the input ends."""
         bounded = elements.is_bounded if self.bounded is None else self.bounded
         if bounded:
-            return elements | "Group" >> beam.GroupByKey() | "Advance" >> beam.ParDo(AdvanceBounded(self.fold))
-        return elements | "Advance" >> beam.ParDo(unbounded_dofn(self.fold, self.name))
+            elements, advance = elements | "Group" >> beam.GroupByKey(), beam.ParDo(AdvanceBounded(self.fold))
+        else:
+            advance = beam.ParDo(unbounded_dofn(self.fold, self.name))
+        return elements | "Advance" >> advance.with_output_types(self.fold.output)
 
 
 @dataclass(eq=False)

@@ -17,6 +17,7 @@ from schemas.outputs import DeadLetter
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
 from transforms.lines import line_of
+from transforms.records import Parsed
 
 RECORDS, DEADLETTERS = "records", "deadletters"
 
@@ -104,13 +105,14 @@ def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
 
 @dataclass(eq=False)
 class ParseRecords(beam.PTransform):
-    """Raw in; tagged RECORDS ((topic, records)) and DEADLETTERS ((topic, lines)) out."""
+    """Raw in; tagged RECORDS (Parsed) and DEADLETTERS ((topic, lines)) out."""
 
     bounds: Bounds
 
     def expand(self, raws: beam.PCollection) -> Any:
         """Apply parse to every element."""
-        return raws | "Parse" >> beam.ParDo(_Parse(self.bounds)).with_outputs(DEADLETTERS, main=RECORDS)
+        parsed = beam.ParDo(_Parse(self.bounds)).with_output_types(Parsed)
+        return raws | "Parse" >> parsed.with_outputs(DEADLETTERS, main=RECORDS)
 
 
 class _Parse(beam.DoFn):
@@ -120,6 +122,6 @@ class _Parse(beam.DoFn):
     def process(self, raw: Raw) -> Iterable[Any]:
         good, bad = parse(raw, self.bounds)
         if good:
-            yield (raw.topic, good)
+            yield Parsed(raw.topic, good)
         if bad:
             yield beam.pvalue.TaggedOutput(DEADLETTERS, ("deadletter.v1", [line_of(letter) for letter in bad]))
