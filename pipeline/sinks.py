@@ -58,16 +58,17 @@ class _Pack(beam.DoFn):
     def _run(self, topic: str) -> bytes:
         lines = sorted(self.lines.pop(topic))
         del self.size[topic]
-        return lines[0].partition(b"\0")[0] + b"\0" + zstandard.compress(b"\n".join(lines), 1)
+        return lines[0].partition(b"\0")[0] + b"\0" + zstandard.compress(b"\n".join([*lines, b""]), 1)
 
 
 def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of sorted runs, all of them sorted and each once; of the runs only those that overlap are unpacked."""
+    """The lines of sorted runs with their line feeds, sorted and each once; of the runs only those that overlap are
+    unpacked."""
     keyed = sorted(run.split(b"\0", 1) for run in runs)
     previous: bytes | None = None
     waiting: list[bytes] = []
     for (_, packed), (following, _) in pairwise([*keyed, [b"", b""]]):
-        waiting.extend(zstandard.decompress(packed).split(b"\n"))
+        waiting.extend(zstandard.decompress(packed).splitlines(keepends=True))
         waiting.sort()
         # What sorts before the next run's first key is complete.
         ready = bisect_left(waiting, following) if following else len(waiting)
@@ -85,6 +86,6 @@ def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:
     path = Path(folder) / f"{topic}.jsonl"
     part = path.with_suffix(".part")
     with part.open("wb") as out:
-        out.writelines(text_of(line) + b"\n" for line in in_order(runs))
+        out.writelines(text_of(line) for line in in_order(runs))
     part.replace(path)
     return str(path)

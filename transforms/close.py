@@ -14,11 +14,12 @@ from risk.ladder import LEVELS, OPENINGS
 from risk.ledger import AccountLedger, Entry
 from schemas.inputs import Fill, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
-from transforms.figures import position_texts, time_texts
+from transforms.figures import position_texts
 from transforms.lines import (
     PAGE,
     Lines,
     arrays_of,
+    few_texts,
     filled,
     form_of,
     key_of,
@@ -27,6 +28,7 @@ from transforms.lines import (
     number_texts,
     plain_texts,
     quantity_texts,
+    time_texts,
 )
 from transforms.positions import refusal
 from transforms.state import ShardState
@@ -67,7 +69,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "fills": _fill_texts(ledgers),
         "cash_ids": [msgspec.json.encode(sorted(own.cash)) for own in ledgers],
         "levels": plain_texts([LEVELS[n + 1] for n in range(4) if flags >> n & 1] for flags in ladder.flags[rows]),
-        "deficient_since": time_texts(ladder.deficient_since[rows].tolist()),
+        "deficient_since": time_texts(ladder.deficient_since[rows]),
         "opened": [msgspec.json.encode(on, enc_hook=encode_json) for on in opened],
         "audit_head": plain_texts(ladder.heads[row] for row in accounts),
         "cut": closing,
@@ -84,14 +86,14 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
     columns = {
         "fill_id": plain_texts(ids),
         "version": number_texts(np.array([entry.version for entry in entries])),
-        "kind": plain_texts(fill.kind for fill in latest),
+        "kind": few_texts([fill.kind for fill in latest]),
         "own_id": plain_texts(fill.fill_id for fill in latest),
-        "symbol": plain_texts(fill.symbol for fill in latest),
+        "symbol": few_texts([fill.symbol for fill in latest]),
         "quantity": quantity_texts(np.array([fill.quantity for fill in latest], np.int64)),
         "price": number_texts(np.array([fill.price for fill in latest])),
-        "fees": money_texts(np.array([fill.fees for fill in latest])),
-        "executed_at": time_texts(fill.executed_at for fill in latest),
-        "arrived_at": time_texts(entry.applied_at for entry in entries),
+        "fees": money_texts(np.array([fill.fees for fill in latest], np.float64)),
+        "executed_at": time_texts(np.array([fill.executed_at for fill in latest], np.int64)),
+        "arrived_at": time_texts(np.array([entry.applied_at for entry in entries], np.int64)),
     }
     items = filled(form_of(SnapshotFill), len(ids), [columns[field] for field in SnapshotFill.__struct_fields__])
     return arrays_of(items, map(len, owned))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from transforms.lines import (
     Lines,
     Texts,
     arrays_of,
+    few_texts,
     filled,
     form_of,
     key_of,
@@ -29,6 +30,7 @@ from transforms.lines import (
     quantity_texts,
     ratio_texts,
     sealed_lines,
+    time_texts,
 )
 from transforms.state import ShardState
 
@@ -114,7 +116,7 @@ def figures_of(
 
     ladder = state.ladder
     levels = plain_texts(LEVELS)[[level_of(flags) for flags in ladder.flags[rows].tolist()]]
-    clocks = [time_texts(clock[rows].tolist()) for clock in (ladder.since, ladder.deficient_since)]
+    clocks = [time_texts(clock[rows]) for clock in (ladder.since, ladder.deficient_since)]
     opened = ([on.event_id for _, on in sorted(ladder.opened.get(row, {}).items())] for row in rows.tolist())
     held = state.book.held(rows, state.market)
     states = plain_texts(STATE_NAMES)[state.market.states(held.symbols, instant)]
@@ -124,14 +126,8 @@ def figures_of(
     yield "accounts.state.v1", sealed_lines(keys, contents)
 
 
-def time_texts(clock: Iterable[int]) -> Texts:
-    """The JSON of times, microseconds; null where below zero."""
-    return plain_texts(None if at < 0 else Time(at).text() for at in clock)
-
-
 def position_texts(record: type, state: ShardState, held: Held, accounts: int, rest: list[Texts]) -> list[bytes]:
     """(accounts,) the JSON arrays of what is held, each position a record of symbol, quantity and the rest."""
-    found, which = np.unique(held.symbols, return_inverse=True)
-    names = plain_texts(state.market.symbols[row] for row in found.tolist())[which]
-    items = filled(form_of(record), len(which), [names, quantity_texts(held.quantity), *rest])
+    names = few_texts([state.market.symbols[row] for row in held.symbols.tolist()])
+    items = filled(form_of(record), len(names), [names, quantity_texts(held.quantity), *rest])
     return arrays_of(items, np.bincount(held.owners, minlength=accounts).tolist())

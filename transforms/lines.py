@@ -20,7 +20,7 @@ from risk.amounts import RATIO_SCALE, TICKS_PER_DOLLAR, Floats, Ints
 from schemas.codec import to_json
 from schemas.ids import seal, sealed
 from schemas.outputs import Event
-from schemas.scalars import QUANTITY_SCALE
+from schemas.scalars import QUANTITY_SCALE, Time
 
 #: Lines of one topic at one instant.
 Lines = tuple[str, list[bytes]]
@@ -152,6 +152,12 @@ def plain_texts(values: Iterable[Any]) -> Texts:
     return np.array([_ENCODE(value) for value in values], np.bytes_)
 
 
+def few_texts(values: Sequence[str]) -> Texts:
+    """The JSON of strings of which few differ."""
+    place = {value: n for n, value in enumerate(dict.fromkeys(values))}
+    return plain_texts(place)[[place[value] for value in values]]
+
+
 def number_texts(numbers: Floats | Ints) -> Texts:
     """The JSON of (n,) finite numbers."""
     texts = _ENCODE(numbers.tolist())[1:-1].split(b",")
@@ -161,7 +167,18 @@ def number_texts(numbers: Floats | Ints) -> Texts:
 def quantity_texts(millionths: Ints) -> Texts:
     """The JSON of (n,) quantities: whole numbers without decimals."""
     units, parts = np.divmod(millionths, QUANTITY_SCALE)
-    return np.where(parts == 0, number_texts(units), number_texts(millionths / QUANTITY_SCALE))
+    broken = np.flatnonzero(parts)
+    texts = number_texts(units)
+    if len(broken):
+        texts = texts.astype("S24")
+        texts[broken] = number_texts(millionths[broken] / QUANTITY_SCALE)
+    return texts
+
+
+def time_texts(clock: Ints) -> Texts:
+    """The JSON of (n,) times, microseconds, null where below zero; most are one of a few instants."""
+    found, which = np.unique(clock, return_inverse=True)
+    return plain_texts(None if at < 0 else Time(at).text() for at in found.tolist())[which]
 
 
 _ENCODE = msgspec.json.Encoder().encode
