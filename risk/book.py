@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
-from risk.ledger import NEVER_TRADED, Trade
 from risk.market import HALTED, MISSING, STALE, Market
 from risk.rulebook import Rulebook
 
@@ -45,8 +44,7 @@ class Book:
         self.close: Floats = np.empty(0)
         self.traded: Floats = np.empty(0)
         self._moved: dict[int, int] = {}
-        self._traded: dict[int, Trade] = {}
-        self._closed: dict[int, float] = {}
+        self._priced: dict[int, tuple[float, float]] = {}
 
     def row(self, account_id: str) -> int:
         """The account's row, opened (provisionally) if it is new."""
@@ -58,22 +56,18 @@ class Book:
             self.cash.append(0)
         return row
 
-    def trade(self, account: int, symbol: int, quantity: int, trade: Trade = NEVER_TRADED) -> None:
-        """Change a position by signed millionths, at the price of a trade if it is the last; seen after settle()."""
+    def trade(self, account: int, symbol: int, quantity: int) -> None:
+        """Change a position by signed millionths; seen after settle()."""
         key = account << _SYMBOL_BITS | symbol
         self._moved[key] = self._moved.get(key, 0) + quantity
-        if trade > self._traded.get(key, NEVER_TRADED):
-            self._traded[key] = trade
 
-    def reprice(self, account: int, symbol: int, last: Trade) -> None:
-        """After a correction: what the last trade in a position is now; seen after settle()."""
-        self._traded[account << _SYMBOL_BITS | symbol] = last
+    def price(self, account: int, symbol: int, traded: float, close: float = np.nan) -> None:
+        """What a position is valued at while it has no quote: dollars of its last fill, and of the snapshot's close.
 
-    def open(self, account: int, symbol: int, quantity: int, close: float | None) -> None:
-        """A position of a snapshot with the close it was valued at; seen after settle()."""
-        self.trade(account, symbol, quantity)
-        if close is not None:
-            self._closed[account << _SYMBOL_BITS | symbol] = close
+        NaN: none, or as before for the close; seen after settle().
+        """
+        self.trade(account, symbol, 0)
+        self._priced[account << _SYMBOL_BITS | symbol] = traded, close
 
     def settle(self) -> None:
         """Merge the pending changes into the columns, all at once."""
@@ -90,12 +84,11 @@ class Book:
             self.close, self.traded = (np.insert(column, at[new], np.nan) for column in (self.close, self.traded))
             at = np.searchsorted(self.keys, keys)
         self.quantity[at] += change
-        place = dict(zip(keys.tolist(), at.tolist(), strict=True))
-        for key, trade in self._traded.items():
-            self.traded[place[key]] = trade.price
-        for key, close in self._closed.items():
-            self.close[place[key]] = close
-        self._moved, self._traded, self._closed = {}, {}, {}
+        for key, (traded, close) in self._priced.items():
+            place = np.searchsorted(self.keys, key)
+            self.traded[place] = traded
+            self.close[place] = self.close[place] if np.isnan(close) else close
+        self._moved, self._priced = {}, {}
 
     def _index(self, keys: Ints) -> None:
         self.keys, self.owners, self.symbols = keys, keys >> _SYMBOL_BITS, keys & ((1 << _SYMBOL_BITS) - 1)

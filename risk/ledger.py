@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 BUCKETS = 16
 
 
-class Trade(NamedTuple):
-    """The price of a fill, in the order of which the last one is: when it applied, was executed, and its id."""
-
-    applied_at: int
-    executed_at: int
-    fill_id: str
-    price: float
-
-
-NEVER_TRADED = Trade(-1, -1, "", math.nan)
-
-
 class Execution(NamedTuple):
     """What a version of a fill says; two records with one account, id and version must agree in all of it.
 
@@ -42,10 +30,6 @@ class Execution(NamedTuple):
     fees: int
     executed_at: int
     fill_id: str
-
-    def trade(self, applied_at: int) -> Trade:
-        """Itself as a trade that applied at an instant, microseconds."""
-        return Trade(applied_at, self.executed_at, self.fill_id, self.price)
 
     @property
     def booked(self) -> tuple:
@@ -87,7 +71,6 @@ class Posting(NamedTuple):
     symbol: str
     quantity: int
     cash: int
-    trade: Trade
     corrects: int | None = None
 
 
@@ -114,10 +97,14 @@ class AccountLedger:
     fills: dict[str, Entry] = field(default_factory=dict)
     cash: dict[str, tuple] = field(default_factory=dict)
 
-    def last_trade(self, symbol: str) -> Trade:
-        """The last fill that stands in a symbol; NEVER_TRADED if none does."""
+    def last_price(self, symbol: str) -> float:
+        """The price of the last fill that stands in a symbol; NaN if none does.
+
+        The last is the one that applied last, then that was executed last, then has the highest id.
+        """
         stands = ((entry.applied_at, entry.effect()) for entry in self.fills.values())
-        return max((e.trade(at) for at, e in stands if e and e.symbol == symbol), default=NEVER_TRADED)
+        trades = ((at, e.executed_at, e.fill_id, e.price) for at, e in stands if e and e.symbol == symbol)
+        return max(trades, default=(math.nan,))[-1]
 
 
 class Ledger:
@@ -221,19 +208,15 @@ def _loaded(fills: Iterable[tuple], cash: dict[str, list]) -> AccountLedger:
 def _postings(entry: Entry, before: Execution | None, instant: int) -> list[Posting]:
     """What takes the book from the execution that stood in it to the one that does now."""
     after = entry.effect()
-    if (before and before.booked) == (after and after.booked):
-        return []
-    corrects = entry.applied_at if before else None
     if before is None:
         entry.applied_at = instant
-    return [
-        Posting(
-            e.symbol,
-            sign * e.quantity,
-            sign * cash_effect(e.quantity, e.price, e.fees),
-            e.trade(entry.applied_at),
-            corrects,
-        )
-        for sign, e in ((-1, before), (1, after))
-        if e is not None
-    ]
+        return [_posting(after, 1)] if after else []
+    if after is not None and after.booked == before.booked:
+        return []
+    undone = _posting(before, -1, entry.applied_at)
+    return [undone, _posting(after, 1, entry.applied_at)] if after else [undone]
+
+
+def _posting(execution: Execution, sign: int, corrects: int | None = None) -> Posting:
+    _, symbol, quantity, price, fees, _, _ = execution
+    return Posting(symbol, sign * quantity, sign * cash_effect(quantity, price, fees), corrects)

@@ -56,6 +56,10 @@ class Market:
                     self.columns[name] = grown
         return row
 
+    def quoted(self, row: int) -> bool:
+        """Whether the symbol at the row ever had a price; then it has one for good."""
+        return bool(self.newest[row])
+
     def quote(self, price: Price, *, stale_after: int) -> int | None:
         """Take a price if it is the newest by (as_of, sequence, source, content); the row, or None if nothing changed.
 

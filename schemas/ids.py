@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -42,6 +43,7 @@ def seal(content: bytes) -> bytes:
     return b'{"event_id":"' + digest(content).encode() + b'",' + content[1:]
 
 
+@lru_cache(maxsize=1 << 16)
 def shard_of(account_id: str, shards: int) -> int:
     """The account's shard; blake2b and not hash(), which differs from process to process."""
     return int.from_bytes(hashlib.blake2b(account_id.encode(), digest_size=8).digest()) % shards

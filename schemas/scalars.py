@@ -41,7 +41,7 @@ class Time(int):
             if value.tzinfo is None:
                 raise ValueError(f"expected a time with its offset, such as 2026-01-05T14:30:00Z, found {found}")
             gap = value - EPOCH
-            value = (gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds
+            return cls((gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds)
         if not FIRST_TIME <= value <= LAST_TIME:
             raise ValueError(f"expected a time within the years 1 to 9999, found {found}")
         return cls(value)

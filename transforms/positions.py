@@ -67,11 +67,14 @@ class UpdatePositions:
                 continue
             if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
                 continue
-            account = self._open(state, account_id)
+            account = state.book.row(account_id)
             update.touched.append(account)
             if record.arrived_at < state.now:
                 update.late.append((account, record))
             self._account(state, account, record, update, instant)
+        if update.touched:
+            # A fill or a snapshot may be the first to name its symbol.
+            state.dirty.update(("accounts", "positions", "market"))
         state.book.settle()
         if moved:
             state.dirty.add("market")
@@ -80,11 +83,6 @@ class UpdatePositions:
             update.holders = state.book.holders(mask)
         state.ladder.grow(len(state.book.ids))
         return update
-
-    def _open(self, state: ShardState, account_id: str) -> int:
-        if account_id not in state.book.rows:
-            state.dirty.add("accounts")
-        return state.book.row(account_id)
 
     def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook, instant: int) -> int | None:
         state.dirty.add("market")
@@ -105,7 +103,9 @@ class UpdatePositions:
                 if refused:
                     update.refused.append(refusal(record, refused))
                 for posting in postings:
-                    self._post(state, account, posting, update)
+                    self._post(state, account, posting)
+                    if posting.corrects is not None:
+                        update.corrections.append((account, posting))
             case inputs.Cash():
                 self._known(state, account, update)
                 new, refused = state.ledger.pay(record)
@@ -113,11 +113,9 @@ class UpdatePositions:
                     update.refused.append(refusal(record, refused))
                 if new:
                     state.book.cash[account] += int(record.amount)
-                    state.dirty.add("accounts")
             case inputs.Account():
                 state.book.known[account] = True
                 update.provisional.discard(account)
-                state.dirty.add("accounts")
             case inputs.Snapshot():
                 self._replace(state, account, record)
                 update.provisional.discard(account)
@@ -130,16 +128,13 @@ class UpdatePositions:
             # Said once: the alert goes out at this instant, and from then on the account is known as provisional.
             state.book.known[account] = True
             update.provisional.add(account)
-            state.dirty.add("accounts")
 
-    def _post(self, state: ShardState, account: int, posting: Posting, update: Update) -> None:
+    def _post(self, state: ShardState, account: int, posting: Posting) -> None:
         book, symbol = state.book, state.market.row(posting.symbol)
-        book.trade(account, symbol, posting.quantity, posting.trade)
+        book.trade(account, symbol, posting.quantity)
         book.cash[account] += posting.cash
-        state.dirty.update(("accounts", "market", "positions"))
-        if posting.corrects is not None:
-            book.reprice(account, symbol, state.ledger.of(book.ids[account]).last_trade(posting.symbol))
-            update.corrections.append((account, posting))
+        if not state.market.quoted(symbol):
+            book.price(account, symbol, state.ledger.of(book.ids[account]).last_price(posting.symbol))
 
     def _replace(self, state: ShardState, account: int, snapshot: inputs.Snapshot) -> None:
         """Replace the account's state with the snapshot's (design 3, Snapshot)."""
@@ -151,8 +146,9 @@ class UpdatePositions:
         own = state.ledger.of(snapshot.account_id)
         for position in snapshot.positions:
             symbol = state.market.row(position.symbol)
-            book.open(account, symbol, int(position.quantity), position.close)
-            book.reprice(account, symbol, own.last_trade(position.symbol))
+            book.trade(account, symbol, int(position.quantity))
+            close = np.nan if position.close is None else position.close
+            book.price(account, symbol, own.last_price(position.symbol), close)
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
         flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)} | {name: key for key, name in OPENINGS.items()}
@@ -160,7 +156,7 @@ class UpdatePositions:
         ladder.deficient_since[account] = -1 if snapshot.deficient_since is None else snapshot.deficient_since
         ladder.opened[account] = {flag[name]: opened for name, opened in snapshot.opened.items()}
         ladder.heads[account] = snapshot.audit_head
-        state.dirty.update(("clock", "market", "accounts", "positions", "ladder"))
+        state.dirty.update(("clock", "ladder"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> Ints:
         """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline."""
