@@ -64,14 +64,14 @@ class _Pack(beam.DoFn):
 def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of sorted runs with their line feeds, sorted and each once; of the runs only those that overlap are
     unpacked."""
-    keyed = sorted(run.split(b"\0", 1) for run in runs)
     previous: bytes | None = None
     waiting: list[bytes] = []
-    for (_, packed), (following, _) in pairwise([*keyed, [b"", b""]]):
+    for run, following in pairwise([*sorted(runs), b""]):
+        packed = memoryview(run)[run.index(b"\0") + 1 :]
         waiting.extend(zstandard.decompress(packed).splitlines(keepends=True))
         waiting.sort()
         # What sorts before the next run's first key is complete.
-        ready = bisect_left(waiting, following) if following else len(waiting)
+        ready = bisect_left(waiting, following[: following.index(b"\0")]) if following else len(waiting)
         for line in waiting[:ready]:
             # Delivery is at least once: a repeated line is the same record.
             if line != previous:
