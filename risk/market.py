@@ -19,6 +19,11 @@ MISSING, LIVE, CLOSE, HALTED, STALE = range(5)
 STATE_NAMES = ("MISSING", "LIVE", "CLOSE", "HALTED", "STALE")
 _STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
+#: By the cell that each is written in: ticks change the quotes alone.
+_CELLS = {
+    "quotes": (("newest",), ("price", "status", "indicative", "stale_at")),
+    "symbols": (("symbols", "beta_from", "scheduled"), ("beta", "multiplier")),
+}
 _COLUMNS: dict[str, tuple[type, float]] = {
     "price": (np.float64, np.nan),
     "status": (np.int8, MISSING),
@@ -39,12 +44,14 @@ class Market:
         self.newest: list[tuple] = []
         self.beta_from: list[tuple] = []
         self.scheduled: list[tuple[int, float, str]] = []
+        self.dirty: set[str] = set()
         self.columns: dict[str, NDArray] = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
 
     def row(self, symbol: str) -> int:
         """The symbol's row, opened if it is new."""
         row = self.rows.get(symbol)
         if row is None:
+            self.dirty.update(_CELLS)
             row = self.rows[symbol] = len(self.symbols)
             self.symbols.append(symbol)
             self.newest.append(())
@@ -72,6 +79,7 @@ class Market:
             return None
         if price.status == "INDICATIVE" and column["status"][row] == LIVE and not column["indicative"][row]:
             return None
+        self.dirty.add("quotes")
         self.newest[row] = newest
         column["status"][row] = _STATUS[price.status]
         column["indicative"][row] = price.status == "INDICATIVE"
@@ -85,6 +93,7 @@ class Market:
 
         One that is not effective yet waits for its time.
         """
+        self.dirty.add("symbols")
         if beta.effective_at > instant:
             insort(self.scheduled, (int(beta.effective_at), beta.beta, beta.symbol))
             return None
@@ -93,6 +102,9 @@ class Market:
     def due(self, instant: int) -> list[int]:
         """Take the betas that have become effective by the instant; the rows that changed."""
         end = bisect_right(self.scheduled, instant, key=itemgetter(0))
+        if not end:
+            return []
+        self.dirty.add("symbols")
         rows = [self._take(*beta) for beta in self.scheduled[:end]]
         del self.scheduled[:end]
         return [row for row in rows if row is not None]
@@ -110,6 +122,7 @@ class Market:
         row = self.row(instrument.symbol)
         if self.columns["multiplier"][row] == instrument.multiplier:
             return None
+        self.dirty.add("symbols")
         self.columns["multiplier"][row] = instrument.multiplier
         return row
 
@@ -130,17 +143,18 @@ class Market:
         stale = int(stale_at.min(initial=NEVER, where=stale_at > after))
         return min(stale, self.scheduled[0][0]) if self.scheduled else stale
 
-    def to_cell(self) -> dict:
-        """The market as plain data."""
-        columns = {name: column[: len(self.symbols)] for name, column in self.columns.items()}
-        own = {name: getattr(self, name) for name in ("symbols", "newest", "beta_from", "scheduled")}
-        return {**own, "columns": columns}
+    def to_cell(self, name: str) -> dict:
+        """The quotes, or what is known of the symbols, as plain data."""
+        lists, columns = _CELLS[name]
+        rows = len(self.symbols)
+        return {key: getattr(self, key) for key in lists} | {key: self.columns[key][:rows] for key in columns}
 
     def load(self, cell: dict) -> None:
-        """Become what to_cell described."""
-        self.symbols = list(cell["symbols"])
-        self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
-        self.newest = [tuple(key) for key in cell["newest"]]
-        self.beta_from = [tuple(key) for key in cell["beta_from"]]
-        self.scheduled = [tuple(beta) for beta in cell["scheduled"]]
-        self.columns = dict(cell["columns"])
+        """Take what to_cell gave for one of the names."""
+        for name, content in cell.items():
+            if name in self.columns:
+                self.columns[name] = content
+            else:
+                setattr(self, name, content if name == "symbols" else [tuple(key) for key in content])
+        if "symbols" in cell:
+            self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}

@@ -1,4 +1,4 @@
-"""State cells on the wire: plain data and NumPy arrays as MessagePack, with the version of their layout."""
+"""State cells on the wire: plain data and NumPy arrays as MessagePack, compressed, with the version of their layout."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import zstandard
 
 VERSION = 3
 _ARRAY = 1
@@ -32,13 +33,12 @@ _DECODER = msgspec.msgpack.Decoder(ext_hook=_decode)
 
 
 def encode_cell(content: Any) -> bytes:
-    """Plain data and arrays as bytes."""
-    return _ENCODER.encode((VERSION, content))
+    """Plain data and arrays as bytes, the version first."""
+    return bytes([VERSION]) + zstandard.compress(_ENCODER.encode(content), 1)
 
 
 def decode_cell(payload: bytes) -> Any:
     """The inverse of encode_cell. Raises ValueError for a layout of another version."""
-    version, content = _DECODER.decode(payload)
-    if version != VERSION:
-        raise ValueError(f"state cell: expected version {VERSION}, found {version}; cold start from a snapshot")
-    return content
+    if payload[0] != VERSION:
+        raise ValueError(f"state cell: expected version {VERSION}, found {payload[0]}; cold start from a snapshot")
+    return _DECODER.decode(zstandard.decompress(memoryview(payload)[1:]))

@@ -65,6 +65,7 @@ class Enforce:
             said.extend(self._change(events, decision, at, int(old[at])))
         for at in np.flatnonzero(changed | clocked).tolist():
             self._clock(state, block, at)
+            state.dirty.add("chains")
         yield from lines_by_topic(said)
         shown = np.flatnonzero(published_for != "")
         for first in range(0, len(shown), PAGE):
@@ -168,7 +169,7 @@ class Enforce:
             for level in sorted(ended - {DEFICIENCY}):
                 ladder.flags[account] &= ~np.uint8(level)
                 yield events.end(at, level, "CANCELLED")
-            state.dirty.add("ladder")
+            state.dirty.update(("ladder", "chains"))
             facts = {
                 "postings": "; ".join(f"{p.symbol} {p.quantity / 1e6:+g} cash {money(p.cash)}" for p in postings),
                 "cancelled": " ".join(OPENINGS[level] for level in sorted(ended)),

@@ -67,7 +67,7 @@ class Events:
         )
         record = identified(record)
         self.state.ladder.heads[account] = record.event_id
-        self.state.dirty.add("ladder")
+        self.state.dirty.add("chains")
         return "audit.v1", record
 
     def open(self, at: int, level: int) -> Out:
@@ -94,12 +94,14 @@ class Events:
         event = identified(event)
         opening = opening_of(self.state, block, at, event.event_id)
         self.state.ladder.opened.setdefault(account, {})[level] = opening
+        self.state.dirty.add("chains")
         return TOPIC_OF[level], event
 
     def end(self, at: int, level: int, status: Any = None) -> Out:
         """Close what is open at the level: met, lifted or cleared, or cancelled by a correction."""
         account, measures = int(self.block.accounts[at]), self.block.measures
         opened = self.state.ladder.opened[account].pop(level)
+        self.state.dirty.add("chains")
         envelope = self._envelope(at, level, opened.event_id)
         amount = Money(max(0.0, -measures["excess"][at]))
         if level == MARGIN_CALL:

@@ -73,19 +73,17 @@ class UpdatePositions:
                 update.late.append((account, record))
             self._account(state, account, record, update, instant)
         if update.touched:
-            # A fill or a snapshot may be the first to name its symbol.
-            state.dirty.update(("accounts", "positions", "market"))
+            state.dirty.update(("accounts", "positions"))
         state.book.settle()
         if moved:
-            state.dirty.add("market")
             mask = np.zeros(len(state.market.symbols), np.bool_)
             mask[list(moved)] = True
             update.holders = state.book.holders(mask)
-        state.ladder.grow(len(state.book.ids))
+        if state.ladder.grow(len(state.book.ids)):
+            state.dirty.update(("ladder", "chains"))
         return update
 
     def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook, instant: int) -> int | None:
-        state.dirty.add("market")
         match record:
             case inputs.Price():
                 return state.market.quote(record, stale_after=rules.stale_after)
@@ -156,7 +154,7 @@ class UpdatePositions:
         ladder.deficient_since[account] = -1 if snapshot.deficient_since is None else snapshot.deficient_since
         ladder.opened[account] = {flag[name]: opened for name, opened in snapshot.opened.items()}
         ladder.heads[account] = snapshot.audit_head
-        state.dirty.update(("clock", "ladder"))
+        state.dirty.update(("clock", "ladder", "chains"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> Ints:
         """Accounts touched by time alone in (state.now, instant]: a stale price, a new rulebook, a deadline."""

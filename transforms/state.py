@@ -18,7 +18,7 @@ from schemas.inputs import OpenedOn
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
-CELLS = ("clock", "market", "accounts", "positions", *LEDGER_CELLS, "ladder")
+CELLS = ("clock", "symbols", "quotes", "accounts", "positions", *LEDGER_CELLS, "ladder", "chains")
 
 
 class Ladder:
@@ -32,8 +32,8 @@ class Ladder:
         self.heads: list[str] = []
         self.opened: dict[int, dict[int, OpenedOn]] = {}
 
-    def grow(self, accounts: int) -> None:
-        """Make room for new account rows."""
+    def grow(self, accounts: int) -> bool:
+        """Make room for new account rows; whether there were any."""
         new = accounts - len(self.heads)
         if new > 0:
             self.flags = np.append(self.flags, np.zeros(new, np.uint8))
@@ -41,22 +41,30 @@ class Ladder:
             self.deficient_since = np.append(self.deficient_since, np.full(new, -1))
             self.published = np.append(self.published, np.full((2, new), np.nan), axis=1)
             self.heads.extend([""] * new)
+        return new > 0
 
     def deadlines(self, persist: int, now: int) -> Ints:
         """(accounts,) when a running deficiency will have lasted `persist` seconds; NEVER if none is or it has."""
         ends = self.deficient_since + persist * 1_000_000
         return np.where((self.deficient_since >= 0) & (ends > now), ends, NEVER)
 
-    def to_cell(self) -> dict[str, Any]:
-        """The ladder as plain data."""
-        opened = [(row, level, to_json(on)) for row, levels in self.opened.items() for level, on in levels.items()]
-        columns = {name: getattr(self, name) for name in ("flags", "since", "deficient_since", "published", "heads")}
-        return {**columns, "opened": opened}
+    def ladder_cell(self) -> dict[str, Any]:
+        """Levels, clocks and what was published as plain data."""
+        return {name: getattr(self, name) for name in ("flags", "since", "deficient_since", "published")}
 
-    def load(self, cell: dict[str, Any]) -> None:
-        """Become what to_cell described."""
-        for name in ("flags", "since", "deficient_since", "published", "heads"):
-            setattr(self, name, cell[name])
+    def chains_cell(self) -> dict[str, Any]:
+        """Heads of the audit chains and openings, which change with events only, as plain data."""
+        opened = [(row, level, to_json(on)) for row, levels in self.opened.items() for level, on in levels.items()]
+        return {"heads": self.heads, "opened": opened}
+
+    def load_ladder(self, cell: dict[str, Any]) -> None:
+        """Become what ladder_cell described."""
+        for name, column in cell.items():
+            setattr(self, name, column)
+
+    def load_chains(self, cell: dict[str, Any]) -> None:
+        """Become what chains_cell described."""
+        self.heads = cell["heads"]
         for row, level, on in cell["opened"]:
             self.opened.setdefault(row, {})[level] = from_json(OpenedOn, on)
 
@@ -78,10 +86,12 @@ class ShardState:
         """Take every cell; those of the ledger when a fill first needs them, so read must last as long as the state."""
         loaders: dict[str, Callable[[Any], None]] = {
             "clock": self._load_clock,
-            "market": self.market.load,
+            "symbols": self.market.load,
+            "quotes": self.market.load,
             "accounts": self.book.load_accounts,
             "positions": self.book.load_positions,
-            "ladder": self.ladder.load,
+            "ladder": self.ladder.load_ladder,
+            "chains": self.ladder.load_chains,
         }
         for name, load in loaders.items():
             payload = read(name)
@@ -101,14 +111,17 @@ class ShardState:
         """The cells that changed since the last call, encoded."""
         dump: dict[str, Callable[[], Any]] = {
             "clock": lambda: (self.now, self.closed, self.cuts),
-            "market": self.market.to_cell,
+            "symbols": lambda: self.market.to_cell("symbols"),
+            "quotes": lambda: self.market.to_cell("quotes"),
             "accounts": self.book.accounts_cell,
             "positions": self.book.positions_cell,
-            "ladder": self.ladder.to_cell,
+            "ladder": self.ladder.ladder_cell,
+            "chains": self.ladder.chains_cell,
         }
-        for name in sorted(self.dirty):
+        for name in sorted(self.dirty | self.market.dirty):
             yield name, encode_cell(dump[name]())
         for number in sorted(self.ledger.dirty):
             yield LEDGER_CELLS[number], encode_cell(self.ledger.bucket_cell(number))
         self.dirty.clear()
+        self.market.dirty.clear()
         self.ledger.dirty.clear()
