@@ -29,14 +29,14 @@ class Book:
     """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat.
 
     What has no quote is valued at the close of the account's snapshot, else at the price of its last fill (design 4),
-    never at another account's, which may be in another shard.
+    never at another account's, which may be in another shard. cash is in ticks, with room for accounts to come.
     """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.rows: dict[str, int] = {}
         self.known: list[bool] = []
-        self.cash: list[int] = []
+        self.cash: Ints = np.empty(0, np.int64)
         self.keys: Ints = np.empty(0, np.int64)
         self.owners: Ints = self.keys
         self.symbols: Ints = self.keys
@@ -53,7 +53,8 @@ class Book:
             row = self.rows[account_id] = len(self.ids)
             self.ids.append(account_id)
             self.known.append(False)
-            self.cash.append(0)
+            if row >= len(self.cash):
+                self.cash = np.append(self.cash, np.zeros(max(16, row), np.int64))
         return row
 
     def trade(self, account: int, symbol: int, quantity: int) -> None:
@@ -114,25 +115,26 @@ class Book:
         chosen[accounts] = True
         mine = np.flatnonzero(chosen[self.owners] & (self.quantity != 0))
         symbols = self.symbols[mine]
-        offsets = np.searchsorted(self.owners[mine], np.append(accounts, len(self.ids)))
+        held = np.bincount(self.owners[mine], minlength=len(self.ids))[accounts]
         price = self._prices(mine, market)
         unpriced = np.isnan(price)
-        beta = market.columns["beta"][symbols]
+        # What depends on the symbol alone is worked out symbol by symbol, and then looked up.
+        beta, multiplier = market.columns["beta"], market.columns["multiplier"]
+        state = market.states(np.arange(len(beta)), instant)
         defaulted = np.isnan(beta)
-        state = market.states(symbols, instant)
         return AccountBlock(
             instant=instant,
             rules=rules,
             accounts=accounts,
-            offsets=offsets,
+            offsets=np.append(0, np.cumsum(held)),
             symbols=symbols,
-            quantity=self.quantity[mine] / 1e6 * market.columns["multiplier"][symbols],
+            quantity=self.quantity[mine] / 1e6 * multiplier[symbols],
             price=np.where(unpriced, 0.0, price),
-            beta=np.where(defaulted, rules.default_beta, beta),
-            unreliable=(state == STALE) | (state == HALTED) | (state == MISSING),
+            beta=np.where(defaulted, rules.default_beta, beta)[symbols],
+            unreliable=((state == STALE) | (state == HALTED) | (state == MISSING))[symbols],
             unpriced=unpriced,
-            defaulted=defaulted,
-            cash=np.array(self.cash, np.float64)[accounts],
+            defaulted=defaulted[symbols],
+            cash=self.cash[accounts].astype(np.float64),
         )
 
     def held(self, accounts: Ints, market: Market, *, flat: bool = False) -> Held:
@@ -160,7 +162,7 @@ class Book:
 
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""
-        return {"ids": self.ids, "known": self.known, "cash": self.cash}
+        return {"ids": self.ids, "known": self.known, "cash": self.cash[: len(self.ids)]}
 
     def positions_cell(self) -> dict:
         """Positions as plain data."""
@@ -168,7 +170,7 @@ class Book:
 
     def load_accounts(self, cell: dict) -> None:
         """Become what accounts_cell described."""
-        self.ids, self.known, self.cash = list(cell["ids"]), list(cell["known"]), list(cell["cash"])
+        self.ids, self.known, self.cash = cell["ids"], cell["known"], cell["cash"]
         self.rows = {account_id: row for row, account_id in enumerate(self.ids)}
 
     def load_positions(self, cell: dict) -> None:

@@ -64,7 +64,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "account_id": plain_texts(book.ids[row] for row in accounts),
         "as_of": closing,
         "positions": position_texts(SnapshotPosition, state, held, len(rows), [closes, nothing]),
-        "cash": money_texts(np.array(book.cash, np.float64)[rows]),
+        "cash": money_texts(book.cash[rows].astype(np.float64)),
         "sma": money_texts(np.zeros(())),
         "fills": _fill_texts(ledgers),
         "cash_ids": [msgspec.json.encode(sorted(own.cash)) for own in ledgers],

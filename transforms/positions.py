@@ -138,7 +138,8 @@ class UpdatePositions:
         """Replace the account's state with the snapshot's (design 3, Snapshot)."""
         book, ladder = state.book, state.ladder
         state.ledger.replace(snapshot)
-        book.clear(account)
+        if book.known[account]:
+            book.clear(account)
         book.known[account] = True
         book.cash[account] = int(snapshot.cash)
         own = state.ledger.of(snapshot.account_id)

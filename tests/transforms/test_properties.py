@@ -368,6 +368,16 @@ def test_a_snapshots_close_comes_before_the_price_of_a_fill() -> None:
     assert [(p.quantity, p.close) for p in closing.positions] == [(15 * 10**6, 40.0)]
 
 
+def test_a_snapshot_replaces_what_was_there() -> None:
+    opening = Snapshot(account_id="A0", as_of=at(0), arrived_at=at(150), cash=Money(70_000), cut=at(150))
+    for again in ([], [fill("A0", 10, 60)]):
+        # The first fill is before the snapshot's cut; the same fill after it is one that the snapshot does not know.
+        day = [cash("A0", 5_000, 30), fill("A0", 10, 60), opening, *again, fill("A0", 3, 200, fill_id="NEW")]
+        (closing,) = of_topic(days.run(day), "snapshots.v1")
+        assert [(p.symbol, p.quantity) for p in closing.positions] == [("S0", 3 * 10**6)]
+        assert (closing.cash, [f.fill_id for f in closing.fills]) == (Money(70_000 - 3_000_000), ["NEW"])
+
+
 def test_a_beta_waits_until_it_is_effective() -> None:
     later = Beta(symbol="S0", beta=2.0, effective_at=at(700), arrived_at=at(30))
     day = [quote("S0", 100.0, 30), cash("A0", 5_000, 30), fill("A0", 10, 60), later]
