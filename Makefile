@@ -36,11 +36,14 @@ bench: setup ## Measure against plain NumPy, textbook Beam and Spark (some ten m
 test: setup ## Run the tests
 	.venv/bin/python -m pytest -n 2
 
-check: setup ## Check format, style, types and the import order of the rooms
+ROOMS := schemas risk transforms pipeline runners ops bench tests
+
+check: setup ## Check format, style, types, the import order of the rooms, and that nothing is written twice
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/pylint --score=n $(ROOMS)
 
 format: setup ## Format the code and fix what can be fixed
 	.venv/bin/ruff format

@@ -67,22 +67,27 @@ def replay(
     out: Annotated[Path, typer.Option(help="folder for the outputs")],
     runner: Annotated[Runner, typer.Option()] = Runner.DIRECT,
     rules: Annotated[list[str] | None, typer.Option(help="rulebooks, instead of the manifest's")] = None,
-    shards: Annotated[int, typer.Option(help="of accounts; cannot change an output", min=1, max=64)] = 1,
+    job: Annotated[str, typer.Option(help="how to run: a name in conf/jobs, or a file")] = "replay",
+    shards: Annotated[
+        int | None, typer.Option(help="of accounts, instead of the job's; cannot change an output", min=1, max=64)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="publish every touched account at every instant")] = False,
 ) -> None:
     """Replay a day through the graph; the outputs are written like a day, one sorted file a topic."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.getLogger().setLevel(logging.ERROR)
     from ops.progress import DayProgress
+    from pipeline.configuration import ConfigurationError
     from pipeline.day import DayError, load_manifest
+    from pipeline.job import load_job
     from pipeline.replay import replay as run
-    from pipeline.rules import RulebookError
     from runners import direct
 
     try:
-        with DayProgress(load_manifest(day), shards, console):
-            run(day, out, direct.options(), rules=rules, shards=shards, publish_all=everything)
-    except (DayError, RulebookError, OSError) as error:
+        plan = load_job(job)
+        with DayProgress(load_manifest(day), shards or plan.shards, console):
+            run(day, out, direct.options(), job=plan, rules=rules, shards=shards, publish_all=everything)
+    except (DayError, ConfigurationError, OSError) as error:
         raise fail(error) from error
     for path in sorted(out.glob("*.jsonl")):
         with path.open("rb") as lines:

@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from pipeline.rules import RulebookError, load_rulebook
+from pipeline.configuration import ConfigurationError
+from pipeline.rules import load_rulebook
 from schemas import topics
 from schemas.codec import from_json
 from schemas.outputs import Alert, Consequence, Level, Liquidation, MarginCall, Restriction, StressBetaSpy
@@ -277,7 +278,7 @@ def _severe_move(label: str) -> Ratio | None:
     """The severe move of the rulebook with this label, if it ships with the project and is unchanged."""
     try:
         book = load_rulebook(label.partition("@")[0])
-    except RulebookError:
+    except ConfigurationError:
         return None
     return Ratio(round(book.severe_move * RATIO_SCALE)) if book.label == label else None
 

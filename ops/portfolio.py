@@ -6,15 +6,13 @@ given for every margin type, as the graph does; portfolio margin stands beside t
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
-import yaml
 
-from pipeline.rules import RulebookError, RulebookFile, load_rulebook
+from pipeline.configuration import ConfigurationError
+from pipeline.rules import load_rulebook, sources_of
 from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
 from risk.ledger import cash_effect
@@ -128,7 +126,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     portfolio = _parse(document)
     try:
         rules = load_rulebook(portfolio.rulebook)
-    except RulebookError as error:
+    except ConfigurationError as error:
         raise PortfolioError(f"rulebook: {error}") from error
     held = _held(portfolio)
     _refuse(portfolio, held, rules)
@@ -249,7 +247,7 @@ def _lines(portfolio: Portfolio, held: dict[str, int], rules: Rulebook, addon: f
     The amounts are those of each position measured as an account of its own, where its weight is 100%. The add-on
     is a threshold on size, so the positions charged are the largest ones, as far as the account's add-on reaches.
     """
-    sources = _sources(portfolio.rulebook)
+    sources = sources_of(portfolio.rulebook)
     symbols = sorted(s for s in held if portfolio.instruments[s].price is not None)
     alone = _block(portfolio, held, symbols, rules, list(range(len(symbols) + 1)))
     compute_margin(alone)
@@ -272,12 +270,6 @@ def _lines(portfolio: Portfolio, held: dict[str, int], rules: Rulebook, addon: f
     if addon:
         raise RuntimeError(f"expected the lines of the add-on to sum to it, found {addon} ticks left")
     return lines
-
-
-def _sources(name: str) -> dict[str, str]:
-    path = Path(name) if name.endswith(".yaml") else Path(str(resources.files("conf.rules") / f"{name}.yaml"))
-    book = RulebookFile.model_validate(yaml.safe_load(path.read_text()))
-    return {key: parameter.source for key, parameter in book.parameters.items()}
 
 
 def _stress(m: dict[str, Any], rules: Rulebook) -> dict[str, Any]:

@@ -9,37 +9,53 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.day import DayError, Manifest, files_of, load_manifest, sessions_around
 from pipeline.graph import MonitorMargin
+from pipeline.job import Job, load_job
 from pipeline.rules import load_rulebook
 from pipeline.sinks import WriteDay
 from pipeline.sources import ReadDay
-from transforms.parse import Bounds
-
-#: Clock skew between venues and the firm that is let pass, microseconds (design 3: as_of at most 5 s ahead).
-PRICE_AHEAD, FILL_AHEAD = 5_000_000, 86_400_000_000
 
 
-def monitor_of(manifest: Manifest, *, rules: list[str], shards: int, **options: bool | None) -> MonitorMargin:
-    """The graph of a day. Raises RulebookError or DayError before anything starts."""
-    books = tuple(sorted((load_rulebook(name) for name in rules), key=lambda book: book.effective_at))
+def monitor_of(
+    manifest: Manifest,
+    *,
+    job: Job | None = None,
+    rules: list[str] | None = None,
+    shards: int | None = None,
+    **options: bool | None,
+) -> MonitorMargin:
+    """The graph of a day: by its own rulebooks, the job "replay" and that job's shards, unless others are given.
+
+    Raises:
+      ConfigurationError, DayError: before anything starts.
+    """
+    job = job or load_job("replay")
+    names = rules or manifest.rulebooks
     return MonitorMargin(
-        rulebooks=books,
+        rulebooks=tuple(sorted((load_rulebook(name) for name in names), key=lambda book: book.effective_at)),
         sessions=sessions_around(manifest.business_date, manifest.calendar),
-        bounds=Bounds(manifest.begin, manifest.horizon, PRICE_AHEAD, FILL_AHEAD),
+        bounds=job.bounds(manifest),
         interval=manifest.interval_ms * 1000,
-        shards=shards,
+        shards=shards or job.shards,
         **options,  # type: ignore[arg-type]
     )
 
 
 def replay(
-    day: Path, out: Path, options: PipelineOptions, *, rules: list[str] | None = None, shards: int = 4, **flags: bool
+    day: Path,
+    out: Path,
+    options: PipelineOptions,
+    *,
+    job: Job | None = None,
+    rules: list[str] | None = None,
+    shards: int | None = None,
+    **flags: bool,
 ) -> None:
-    """Run a day's files through the graph into a folder of outputs. Raises DayError, RulebookError or OSError."""
+    """Run a day's files through the graph into a folder of outputs. Raises DayError, ConfigurationError or OSError."""
     manifest = load_manifest(day)
     files = files_of(day)
     if not files:
         raise DayError(f"{day}: expected <topic>.jsonl or .avro files beside manifest.json, found none")
-    monitor = monitor_of(manifest, rules=rules or manifest.rulebooks, shards=shards, **flags)
+    monitor = monitor_of(manifest, job=job, rules=rules, shards=shards, **flags)
     with beam.Pipeline(options=options) as pipeline:
         raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, str(path)) for topic, path in files))
         _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(str(out))

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.configuration import ConfigurationError
 from pipeline.day import DayError
+from pipeline.job import load_job
 from pipeline.replay import monitor_of, replay
-from pipeline.rules import RulebookError, load_rulebook
+from pipeline.rules import load_rulebook
 from runners.direct import options
 from schemas.inputs import Input
 from schemas.outputs import DeadLetter
@@ -237,25 +239,30 @@ def test_an_unwritable_output_folder_is_refused_at_the_start(tmp_path: Path) -> 
 
 
 def test_an_unknown_rulebook_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(RulebookError, match=r"rulebook sead: .*known: .*seed"):
+    with pytest.raises(ConfigurationError, match=r"rules sead: .*known: .*seed"):
         replay(folder_of(tmp_path / "day", good_day()), tmp_path / "out", options(), rules=["sead"])
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "said"),
+    ("file", "was", "now", "said"),
     [
-        ("long_rate: {value: 0.25", "long_rate: {value: a quarter", "long_rate"),
-        ("long_rate: {value: 0.25", "long_rate: {value: -1", "long_rate"),
-        ("long_rate:", "long_rat:", "long_rat"),
-        ("value: -0.08", "value: -0.07", "severe_move: expected one of spy_moves"),
-        ("parameters:", "parameters: [", "expected"),
+        ("rules/seed", "long_rate: {value: 0.25", "long_rate: {value: a quarter", "long_rate"),
+        ("rules/seed", "long_rate: {value: 0.25", "long_rate: {value: -1", "long_rate"),
+        ("rules/seed", "long_rate:", "long_rat:", "long_rat"),
+        ("rules/seed", "value: -0.08", "value: -0.07", "severe_move: expected one of spy_moves"),
+        ("rules/seed", "parameters:", "parameters: [", "expected"),
+        ("jobs/replay", "shards: 1", "shards: 0", "shards"),
+        ("jobs/replay", "shards: 1", "shard: 1", "shard"),
+        ("jobs/replay", "value: 5", "value: soon", "price_ahead"),
+        ("jobs/replay", "value: 5, source", "value: 5, sauce", "source"),
     ],
 )
-def test_a_bad_rulebook_value_names_its_field(tmp_path: Path, was: str, now: str, said: str) -> None:
-    text = Path("conf/rules/seed.yaml").read_text()
+def test_a_bad_value_in_conf_names_its_field(tmp_path: Path, file: str, was: str, now: str, said: str) -> None:
+    text = Path(f"conf/{file}.yaml").read_text()
     assert was in text
-    path = tmp_path / "house.yaml"
+    path = tmp_path / "mine.yaml"
     path.write_text(text.replace(was, now))
-    with pytest.raises(RulebookError, match=r"house\.yaml") as error:
-        load_rulebook(str(path))
+    load: Any = load_rulebook if file.startswith("rules") else load_job
+    with pytest.raises(ConfigurationError, match=r"mine\.yaml") as error:
+        load(str(path))
     assert said in str(error.value)
