@@ -21,7 +21,7 @@ from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
 from transforms.openings import Measure
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
-from transforms.records import Records, decode_records, encode_records, first_stamp, split_records
+from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
 from transforms.state import CELLS, ShardState
 
 #: Positions valued at a time: their scenarios then fit in the processor's cache.
@@ -66,7 +66,6 @@ class Monitor:
     cells = CELLS
     output = Lines
 
-    encode = staticmethod(encode_records)
     decode = staticmethod(decode_records)
     split = staticmethod(split_records)
     first_stamp = staticmethod(first_stamp)
@@ -78,6 +77,10 @@ class Monitor:
     def instant_of(self, stamp: int) -> int:
         """The first instant of the grid strictly after the stamp (microseconds)."""
         return (stamp // self.interval + 1) * self.interval
+
+    def pieces(self, payload: bytes) -> Iterator[tuple[int, bytes]]:
+        """A payload as one payload for each instant that its records are processed at."""
+        return pieces_of(payload, self.instant_of)
 
     def stamps(self, records: Records) -> set[int]:
         """When the records of an element arrived."""

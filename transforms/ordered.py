@@ -11,6 +11,8 @@ import gc
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -51,11 +53,11 @@ class Fold(Protocol):
     def split(self, element: Any, before: int) -> tuple[Any, Any]:
         """The part of an element that instant `before` sees, and the rest; either may be None."""
 
-    def encode(self, element: Any) -> bytes:
-        """An element as bytes."""
-
     def decode(self, payload: bytes) -> Any:
-        """The inverse of encode."""
+        """An element from its bytes."""
+
+    def pieces(self, payload: bytes) -> Iterable[tuple[int, bytes]]:
+        """A payload as one payload for each instant that its records are processed at."""
 
     def first_stamp(self, payload: bytes) -> int:
         """When the earliest record of a payload arrived; payloads as bytes sort by it."""
@@ -132,62 +134,92 @@ def _at(microseconds: int) -> Timestamp:
     return Timestamp(micros=microseconds)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A key's state and the items that wait for it, as of a token; spent counts items that the bag has too many."""
+
+    token: bytes
+    state: Any
+    waiting: list[bytes]
+    spent: int = 0
+
+
 def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
-    """The stateful DoFn of a fold: a bag of arrivals, a cell of state each, one timer family with a tag per instant."""
+    """The stateful DoFn of a fold: a bag of arrivals, a cell of state each, one timer family with a tag per instant.
+
+    An engine may fire one timer a bundle, and to read the cells and the bag each time would then cost more than the
+    fold. So a worker keeps both between bundles, and a token beside them, a hash of all that was ever written, says
+    whether what it keeps is what was committed last. An item of the bag is the instant that it waits for, eight bytes,
+    and its payload; those that the state has passed are spent, and leave the bag once they are more than the others.
+    """
     waiting = BagStateSpec(f"{name}_waiting", BytesCoder())
-    cells = {cell: ReadModifyWriteStateSpec(f"{name}_{cell}", BytesCoder()) for cell in fold.cells}
+    cells = {cell: ReadModifyWriteStateSpec(f"{name}_{cell}", BytesCoder()) for cell in (*fold.cells, _TOKEN)}
     wake = TimerSpec(f"{name}_wake", TimeDomain.WATERMARK)
 
     class AdvanceUnbounded(beam.DoFn):
-        """State is loaded once a bundle and key, advanced by each timer, and only its changed cells are written."""
+        """State is loaded where another bundle failed or ran elsewhere; only its changed cells are written."""
 
         def setup(self) -> None:
             _collect_garbage_seldom()
+            self.kept: dict[Any, _Kept] = {}
+            self.stores: dict[Any, dict[str, Any]] = {}
 
-        def start_bundle(self) -> None:
-            self.loaded: dict[Any, Any] = {}
-
-        def _state(self, key: Any, stores: Iterable[Any]) -> Any:
-            state = self.loaded.get(key)
-            if state is None:
-                state = self.loaded[key] = fold.start()
-                read = dict(zip(cells, stores, strict=True))
-                state.load(lambda cell: read[cell].read())
-            return state
+        def _take(self, key: Any, bag: Any, stores: Iterable[Any]) -> _Kept:
+            """What was committed last; whoever changes it puts it back into kept with its new token."""
+            mine = self.stores[key] = dict(zip(cells, stores, strict=True))
+            committed = mine[_TOKEN].read() or b""
+            kept = self.kept.pop(key, None)
+            if kept is None or kept.token != committed:
+                state = fold.start()
+                # Through self: some cells are read later, in a bundle with stores of its own.
+                state.load(lambda cell: self.stores[key][cell].read())
+                items = list(bag.read())
+                later = sorted(item for item in items if _instant_of(item) > state.now)
+                kept = _Kept(committed, state, later, len(items) - len(later))
+            return kept
 
         def process(self, element: tuple[Any, bytes], bag: Any, timer: Any, *stores: Any) -> None:
             key, payload = element
-            bag.add(payload)
-            state = self._state(key, stores)
-            after = fold.instant_of(state.now) if state.now >= 0 else 0
-            instants = {max(after, fold.instant_of(stamp)) for stamp in fold.stamps(fold.decode(payload))}
-            for instant in instants:
+            kept = self._take(key, bag, stores)
+            after = fold.instant_of(kept.state.now) if kept.state.now >= 0 else 0
+            items = [max(after, instant).to_bytes(8, "big") + piece for instant, piece in fold.pieces(payload)]
+            for item in items:
+                bag.add(item)
+                heappush(kept.waiting, item)
+            for instant in {_instant_of(item) for item in items}:
                 timer.set(_at(instant), dynamic_timer_tag=str(instant))
+            self._keep(key, kept, [payload])
 
         def wake(self, key: Any, fired: Timestamp, bag: Any, timer: Any, **stores: Any) -> Iterator[Any]:
             until = fired.micros
             if fold.horizon is not None and until > fold.horizon:
                 return
-            state = self._state(key, stores.values())
-            arrivals, rest = [], []
-            for payload in bag.read():
-                now, later = fold.split(fold.decode(payload), until)
-                if now is not None:
-                    arrivals.append(now)
-                if later is not None:
-                    rest.append(payload if now is None else fold.encode(later))
-            if arrivals:
+            kept = self._take(key, bag, stores.values())
+            state, arrivals = kept.state, []
+            while kept.waiting and _instant_of(kept.waiting[0]) <= until:
+                arrivals.append(fold.decode(heappop(kept.waiting)[8:]))
+            kept.spent += len(arrivals)
+            if kept.spent > len(kept.waiting):
                 bag.clear()
-                for payload in rest:
-                    bag.add(payload)
+                for item in kept.waiting:
+                    bag.add(item)
+                kept.spent = 0
             before = fold.next_deadline(state)
             for output in fold.advance(state, arrivals, until):
                 yield TimestampedValue(output, fired)
             deadline = fold.next_deadline(state)
             if deadline != before and deadline < _FOREVER:
                 timer.set(_at(deadline), dynamic_timer_tag=str(deadline))
-            for cell, content in state.drain():
+            changed = dict(state.drain())
+            for cell, content in changed.items():
                 stores[cell].write(content)
+            self._keep(key, kept, changed.values())
+
+        def _keep(self, key: Any, kept: _Kept, written: Iterable[bytes]) -> None:
+            for content in written:
+                kept.token = blake2b(content, key=kept.token, digest_size=16).digest()
+            self.stores[key][_TOKEN].write(kept.token)
+            self.kept[key] = kept
 
     # Beam finds state and timers as default arguments; the cells are as many as the fold has, so the
     # signatures are written here.
@@ -204,6 +236,11 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
 
 
 _FOREVER = 2**62
+_TOKEN = "token"
+
+
+def _instant_of(item: bytes) -> int:
+    return int.from_bytes(item[:8], "big")
 
 
 def _sign(function: Any, positional: list[str], defaults: list[tuple[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -56,6 +57,18 @@ def split_records(records: Records, before: int) -> tuple[Records | None, Record
         for record in batch:
             (now if (record.arrived_at or 0) < before else later).setdefault(topic, []).append(record)
     return now or None, later or None
+
+
+def pieces_of(payload: bytes, instant_of: Callable[[int], int]) -> Iterator[tuple[int, bytes]]:
+    """A payload by the instant that its records are processed at, each with a payload of its own."""
+    pieces: dict[int, Records] = {}
+    for topic, batch in decode_records(payload).items():
+        for record in batch:
+            pieces.setdefault(instant_of(record.arrived_at or 0), {}).setdefault(topic, []).append(record)
+    if len(pieces) == 1:
+        yield next(iter(pieces)), payload
+    else:
+        yield from ((instant, encode_records(piece)) for instant, piece in pieces.items())
 
 
 @dataclass(frozen=True, slots=True)
