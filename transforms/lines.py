@@ -77,9 +77,8 @@ def filled(form: bytes, count: int, columns: Sequence[Texts | list[bytes]]) -> l
     Raises:
       ValueError: the form has more places than there are columns, or fewer.
     """
-    literals = [np.array(literal) for literal in (form + b"\n").split(b"%s")]
     padded = [_LATER if isinstance(column, list) else column for column in columns]
-    pieces = [piece for pair in zip(literals, [*padded, np.array(b"")], strict=True) for piece in pair]
+    pieces = [piece for pair in zip(_literals_of(form), [*padded, np.array(b"")], strict=True) for piece in pair]
     page = np.empty(count, [(f"piece{n}", piece.dtype) for n, piece in enumerate(pieces)])
     for n, piece in enumerate(pieces):
         page[f"piece{n}"] = piece
@@ -88,6 +87,11 @@ def filled(form: bytes, count: int, columns: Sequence[Texts | list[bytes]]) -> l
         if isinstance(column, list):
             lines = [line.replace(_LATER.item(), text, 1) for line, text in zip(lines, column, strict=True)]
     return lines
+
+
+@cache
+def _literals_of(form: bytes) -> list[Texts]:
+    return [np.array(literal) for literal in (form + b"\n").split(b"%s")]
 
 
 #: Stands where a list's text goes; JSON has no such character.

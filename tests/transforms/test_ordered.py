@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from apache_beam.utils.timestamp import Timestamp
 
 from ops.generate import write_day
 from pipeline.replay import replay
@@ -15,6 +17,8 @@ from schemas.inputs import Cash, Fill, Input
 from schemas.scalars import Money, Quantity
 from tests import days
 from tests.days import CLOSES, at
+from transforms.ordered import unbounded_dofn
+from transforms.records import encode_records
 
 
 def contents(folder: Path) -> dict[str, list[bytes]]:
@@ -79,3 +83,120 @@ def test_a_record_on_the_boundary_belongs_to_the_instant_after_it() -> None:
     traded: list[Any] = [record for topic, record in outputs if topic == "margin.calc.v1" and record.cash == 9_000_000]  # type: ignore[attr-defined]
     assert traded[0].as_of == fold.instant_of(at(120)) == at(180)
     assert fold.instant_of(at(119.999)) == at(120)
+
+
+class Store:
+    """A cell, or with add and clear a bag, of a key's state."""
+
+    def __init__(self) -> None:
+        self.content: Any = None
+
+    def read(self) -> Any:
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        self.content = content
+
+    def add(self, item: bytes) -> None:
+        self.content = (*(self.content or ()), item)
+
+    def clear(self) -> None:
+        self.content = ()
+
+
+class Key:
+    """One key's committed state, and the bundles that a worker's DoFn runs on it."""
+
+    def __init__(self, fold: Any) -> None:
+        self.bag, self.cells = Store(), {cell: Store() for cell in (*fold.cells, "token")}
+        self.bag.content = ()
+        self.timers: set[int] = set()
+
+    def set(self, instant: Any, dynamic_timer_tag: str) -> None:
+        self.timers.add(instant.micros)
+
+    def commit(self) -> tuple[Any, ...]:
+        return self.bag.content, {name: cell.content for name, cell in self.cells.items()}
+
+    def restore(self, committed: tuple[Any, ...]) -> None:
+        self.bag.content = committed[0]
+        for name, content in committed[1].items():
+            self.cells[name].content = content
+
+    def arrive(self, worker: Any, records: list[Input]) -> None:
+        worker.process(("shard", encode_records(days.by_topic(records))), self.bag, self, *self.cells.values())
+
+    def wake(self, worker: Any, instant: int) -> Iterator[Any]:
+        fired = Timestamp(micros=instant)
+        return (output.value for output in worker.wake("shard", fired, self.bag, self, **self.cells))
+
+
+def worker_of(fold: Any) -> Any:
+    worker = unbounded_dofn(fold, "test")
+    worker.setup()
+    return worker
+
+
+def busy_day() -> list[Input]:
+    fills: list[Input] = [
+        Fill(
+            fill_id=f"F{n}",
+            account_id=f"A{n % 3}",
+            symbol="S0",
+            quantity=Quantity(10**6),
+            price=100.0,
+            arrived_at=at(n),
+        )
+        for n in range(60, 1200, 20)
+    ]
+    return fills
+
+
+def test_a_bundle_that_failed_or_moved_is_done_again_alike() -> None:
+    """What a worker keeps in memory is used only if it is what was committed last."""
+    fold = days.fold_of()
+    key, worker = Key(fold), worker_of(fold)
+    key.arrive(worker, busy_day())
+    expected = days.records_of(fold.advance(fold.start(), [days.by_topic(busy_day())], CLOSES))
+    found: list[Any] = []
+    for n, instant in enumerate(range(at(60), CLOSES + 1, 60_000_000)):
+        committed = key.commit()
+        once = list(key.wake(worker, instant))
+        if n % 5 == 1:  # The worker failed once it had done everything, before the commit.
+            key.restore(committed)
+            assert list(key.wake(worker, instant)) == once
+        elif n % 5 == 2:  # It failed amid its outputs.
+            key.restore(committed)
+            next(key.wake(worker, instant), None)
+            key.restore(committed)
+            assert list(key.wake(worker, instant)) == once
+        elif n % 5 == 3:  # Another worker took over, and the first one got the key back later.
+            key.restore(committed)
+            assert list(key.wake(worker_of(fold), instant)) == once
+        found += once
+    assert days.lines(days.records_of(found)) == days.lines(expected)
+
+
+def test_an_arrival_whose_bundle_failed_is_forgotten() -> None:
+    fold = days.fold_of()
+    key, worker = Key(fold), worker_of(fold)
+    key.arrive(worker, busy_day())
+    committed = key.commit()
+    key.arrive(worker, [Cash(cash_id="X", account_id="A9", amount=Money(1), kind="DEPOSIT", arrived_at=at(61))])
+    key.restore(committed)
+    outputs = [output for t in range(at(120), CLOSES + 1, 60_000_000) for output in key.wake(worker, t)]
+    assert not [r for _, r in days.records_of(outputs) if getattr(r, "account_id", "") == "A9"]
+
+
+def test_the_bag_loses_what_is_spent() -> None:
+    fold = days.fold_of()
+    key, worker = Key(fold), worker_of(fold)
+    for record in busy_day():
+        key.arrive(worker, [record])
+    sizes = []
+    for instant in sorted(key.timers):
+        list(key.wake(worker, instant))
+        sizes.append(len(key.bag.content))
+    assert sizes[-1] == 0
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[len(sizes) // 2] <= sizes[0] / 2 + 10
