@@ -41,11 +41,11 @@ class Execution(NamedTuple):
 class Entry:
     """An original fill: its highest version with its content, the lower ones, and whether the original itself came."""
 
-    version: int = 0
-    latest: Execution | None = None
-    lower: dict[int, Execution] | None = None
-    original: bool = False
-    applied_at: int = 0
+    version: int
+    latest: Execution
+    lower: dict[int, Execution] | None
+    original: bool
+    applied_at: int
 
     def known(self, version: int) -> Execution | None:
         """Content of a version, if it came."""
@@ -53,16 +53,15 @@ class Entry:
 
     def take(self, version: int, content: Execution) -> None:
         """Keep a version that is not known."""
-        if self.latest is not None:
-            # Nearly every fill has one version only: a dict for each would be half of the ledger's memory.
-            self.lower = self.lower or {}
-            self.lower[min(version, self.version)] = content if version < self.version else self.latest
+        # Nearly every fill has one version only: a dict for each would be half of the ledger's memory.
+        self.lower = self.lower or {}
+        self.lower[min(version, self.version)] = content if version < self.version else self.latest
         if version > self.version:
             self.version, self.latest = version, content
 
     def effect(self) -> Execution | None:
         """What stands in the book; None for a bust, or without the original."""
-        return self.latest if self.original and self.latest is not None and self.latest.kind != "BUST" else None
+        return self.latest if self.original and self.latest.kind != "BUST" else None
 
 
 class Posting(NamedTuple):
@@ -91,9 +90,10 @@ def content_of(fill: Fill | SnapshotFill, own_id: str) -> Execution:
 class AccountLedger:
     """What is known of one account's ids: fills by the id of their original, cash movements by theirs.
 
-    Another account may use the same ids, in this shard or in another.
+    Another account may use the same ids, in this shard or in another. number: of its bucket.
     """
 
+    number: int
     fills: dict[str, Entry] = field(default_factory=dict)
     cash: dict[str, tuple] = field(default_factory=dict)
 
@@ -120,62 +120,61 @@ class Ledger:
         found = self._buckets[number]
         if found is None:
             cell = self._fetch(number) or {}
-            found = self._buckets[number] = {account_id: _loaded(*content) for account_id, content in cell.items()}
+            found = self._buckets[number] = {own: _loaded(number, *content) for own, content in cell.items()}
         return found
 
     def of(self, account_id: str) -> AccountLedger:
         """An account's ledger, opened if it is new."""
-        return self._find(account_id)[1]
-
-    def _find(self, account_id: str) -> tuple[int, AccountLedger]:
         number = crc32(account_id.encode()) % BUCKETS
         bucket = self.bucket(number)
         found = bucket.get(account_id)
         if found is None:
-            found = bucket[account_id] = AccountLedger()
-        return number, found
+            found = bucket[account_id] = AccountLedger(number)
+        return found
 
     def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
         """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
 
         A correction before its fill waits (no postings). The same id and version with other content is refused.
         """
-        root = fill.fill_id if fill.kind == "NEW" else fill.ref_fill_id or fill.fill_id
-        number, own = self._find(fill.account_id)
-        entry = own.fills.get(root)
+        new = fill.kind == "NEW"
+        root = fill.fill_id if new else fill.ref_fill_id or fill.fill_id
+        own = self.of(fill.account_id)
+        entry, content = own.fills.get(root), content_of(fill, fill.fill_id)
         if entry is None:
-            entry = own.fills[root] = Entry()
-        content = content_of(fill, fill.fill_id)
+            self.dirty.add(own.number)
+            own.fills[root] = Entry(fill.version, content, None, new, instant)
+            return [_posting(content, 1)] if new else [], None
         known = entry.known(fill.version)
         if known is not None:
             same = known == content
             return [], None if same else f"fill {root} version {fill.version}: expected {known}, found {content}"
-        self.dirty.add(number)
+        self.dirty.add(own.number)
         before = entry.effect()
         entry.take(fill.version, content)
-        entry.original |= fill.kind == "NEW"
+        entry.original |= new
         return _postings(entry, before, instant), None
 
     def pay(self, movement: Cash) -> tuple[bool, str | None]:
         """Whether the movement is new, and why it is refused, if it is."""
-        number, own = self._find(movement.account_id)
+        own = self.of(movement.account_id)
         content = (int(movement.amount), movement.kind)
         known = own.cash.setdefault(movement.cash_id, content)
         if known is content:
-            self.dirty.add(number)
+            self.dirty.add(own.number)
             return True, None
         # A snapshot names the ids it includes without their content.
         return False, None if known in ((), content) else f"cash {movement.cash_id}: expected {known}, found {content}"
 
     def replace(self, snapshot: Snapshot) -> None:
         """Know of the account what the snapshot includes, and nothing else."""
-        number, own = self._find(snapshot.account_id)
+        own = self.of(snapshot.account_id)
         own.fills = {
             fill.fill_id: Entry(fill.version, content_of(fill, fill.own_id), None, True, int(fill.arrived_at))
             for fill in snapshot.fills
         }
         own.cash = dict.fromkeys(snapshot.cash_ids, ())
-        self.dirty.add(number)
+        self.dirty.add(own.number)
 
     def accounts(self) -> Iterator[tuple[str, AccountLedger]]:
         """Every account of which an id is known."""
@@ -197,12 +196,12 @@ class Ledger:
         self._buckets = [None] * BUCKETS
 
 
-def _loaded(fills: Iterable[tuple], cash: dict[str, list]) -> AccountLedger:
+def _loaded(number: int, fills: Iterable[tuple], cash: dict[str, list]) -> AccountLedger:
     entries = {
         key: Entry(version, Execution(*latest), lower and {v: Execution(*c) for v, c in lower.items()}, original, at)
         for key, version, latest, lower, original, at in fills
     }
-    return AccountLedger(entries, {key: tuple(content) for key, content in cash.items()})
+    return AccountLedger(number, entries, {key: tuple(content) for key, content in cash.items()})
 
 
 def _postings(entry: Entry, before: Execution | None, instant: int) -> list[Posting]:

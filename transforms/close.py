@@ -82,7 +82,7 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
     owned = [sorted((fill_id, e) for fill_id, e in own.fills.items() if e.original) for own in ledgers]
     ids = [fill_id for fills in owned for fill_id, _ in fills]
     entries = [entry for fills in owned for _, entry in fills]
-    latest = [entry.latest for entry in entries if entry.latest is not None]
+    latest = [entry.latest for entry in entries]
     columns = {
         "fill_id": plain_texts(ids),
         "version": number_texts(np.array([entry.version for entry in entries])),
@@ -100,7 +100,6 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
 
 
 def _orphan(account_id: str, fill_id: str, entry: Entry) -> Fill:
-    assert entry.latest is not None
     kind, symbol, quantity, price, fees, executed_at, own_id = entry.latest
     return Fill(
         fill_id=own_id,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import apache_beam as beam
 import msgspec
@@ -32,11 +30,6 @@ class Raw:
     values: list[Any]
 
 
-@cache
-def _float_fields(record: type) -> tuple[str, ...]:
-    return tuple(name for name, kind in get_type_hints(record).items() if float in (kind, *get_args(kind)))
-
-
 @dataclass(frozen=True)
 class Bounds:
     """What a record's times must lie in, microseconds: the day (None live), how far ahead of arrival each may be."""
@@ -60,10 +53,6 @@ class Bounds:
             )
         if isinstance(record, Fill):
             self._check_fill(record, arrived)
-        for name in _float_fields(type(record)):
-            value = getattr(record, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name}: expected a finite number, found {value}")
 
     def _check_fill(self, fill: Fill, arrived: int) -> None:
         if fill.executed_at is not None and fill.executed_at > arrived + self.fill_ahead:
