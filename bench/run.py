@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.workload import SIZES, write_day
 
+ROUNDS = 5
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "bench"
 
@@ -36,9 +38,15 @@ def rows_of(size: str, quick: bool) -> list[tuple[str, str, str]]:
     """(what, measured, target) of every comparison."""
     days = {name: write_day(WORK / name, SIZES[name]) for name in {size, "small", "wide"}}
     events = {name: SIZES[name].events for name in days}
-    monitor = run("monitor", days[size], WORK / f"out-{size}")
+    # In turn, because the machine's speed drifts by more than what is compared: the ratio is the median of the pairs'.
+    pairs = [
+        (run("plain_numpy", days[size]), run("monitor", days[size], WORK / f"out-{size}"))
+        for _ in range(1 if quick else ROUNDS)
+    ]
+    ratios = sorted(spent(plain) / spent(monitor) for plain, monitor in pairs)
+    plain, monitor = (sorted(side, key=spent)[len(pairs) // 2] for side in zip(*pairs, strict=True))
+    peak = max(monitor["peak_mb"] for _, monitor in pairs)
     two = run("monitor", days[size], WORK / f"out-{size}-2", "--shards", 2)
-    plain = run("plain_numpy", days[size])
     small = monitor if size == "small" else run("monitor", days["small"], WORK / "out-small")
     wide = run("monitor", days["wide"], WORK / "out-wide")
     textbook = run("textbook_beam", days["small"], 1_000 if quick else 6_000)
@@ -58,7 +66,11 @@ def rows_of(size: str, quick: bool) -> list[tuple[str, str, str]]:
             f"{spent(plain):.1f} s; {spent(plain) / plain['rows'] * 1e6:.1f}",
             "",
         ),
-        ("graph's speed, of plain NumPy's", f"{spent(plain) / spent(monitor):.0%}", "at least 60%"),
+        (
+            f"graph's speed, of plain NumPy's: median of {len(pairs)} pairs; range",
+            f"{median(ratios):.0%}; {ratios[0]:.0%}-{ratios[-1]:.0%}",
+            "at least 60%",
+        ),
         ("graph, small: CPU µs an event; a row", f"{per_event:.0f}; {small_row:.1f}", ""),
         ("textbook Beam, small: CPU µs a row", f"{textbook_row:.1f}", ""),
         (f"textbook Beam / graph on {size}, a row", f"{textbook_row / row:.1f}x", "at least 10x"),
@@ -79,7 +91,7 @@ def rows_of(size: str, quick: bool) -> list[tuple[str, str, str]]:
             f"{spent(wide) / events['wide'] * 1e6 / per_event:.2f}",
             "",
         ),
-        (f"peak memory, graph, {size}", f"{monitor['peak_mb']} MB", "under 600 MB"),
+        (f"peak memory, graph, {size}", f"{peak} MB", "under 600 MB"),
         ("peak memory, Spark's JVM, small", f"{spark['peak_mb']:.0f} MB", ""),
     ]
 
