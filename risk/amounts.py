@@ -23,21 +23,3 @@ def ticks(dollars: Floats) -> Floats:
 def share(part: Floats, whole: Floats) -> Floats:
     """part / whole elementwise, zero where whole is zero."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole != 0)
-
-
-def sums_by_account(amounts: Floats, offsets: Ints) -> Floats:
-    """Sum amounts (..., positions) into (..., accounts).
-
-    Args:
-      amounts: whole ticks, the positions of an account adjacent.
-      offsets: (accounts + 1,) first position of each account; an account may have none.
-    """
-    starts, counts = offsets[:-1], np.diff(offsets)
-    held = counts > 0
-    if held.all() and len(starts):
-        return np.add.reduceat(amounts, starts, axis=-1)
-    out = np.zeros((*amounts.shape[:-1], len(starts)))
-    if held.any():
-        # reduceat gives the next element for an empty run, so only the runs that exist are summed.
-        out[..., held] = np.add.reduceat(amounts, starts[held], axis=-1)
-    return out

@@ -45,6 +45,24 @@ class AccountBlock:
     defaulted: NDArray[np.bool_]
     cash: Floats
     measures: dict[str, Floats] = field(default_factory=dict)
+    _counts: Ints = field(init=False)
+    _all_hold: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._counts = np.diff(self.offsets)
+        self._all_hold = bool(len(self._counts)) and bool(self._counts.all())
+
+    def sums(self, amounts: Floats) -> Floats:
+        """Sum whole ticks (..., p) of the positions into (..., n) of their accounts; zero for one without any."""
+        starts = self.offsets[:-1]
+        if self._all_hold:
+            return np.add.reduceat(amounts, starts, axis=-1)
+        held = self._counts > 0
+        out = np.zeros((*amounts.shape[:-1], len(starts)))
+        if held.any():
+            # reduceat gives the next element for an empty run, so only the runs that exist are summed.
+            out[..., held] = np.add.reduceat(amounts, starts[held], axis=-1)
+        return out
 
     def place(self, account: int) -> int:
         """Where the account at a row of the shard's table stands in the block."""
@@ -52,7 +70,7 @@ class AccountBlock:
 
     def per_position(self, amounts: Floats) -> Floats:
         """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
-        return np.repeat(amounts, np.diff(self.offsets), axis=-1)
+        return np.repeat(amounts, self._counts, axis=-1)
 
     def slices(self, positions: int) -> Iterator[AccountBlock]:
         """Consecutive parts of about that many positions, unmeasured; this block itself if it has no more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from risk.amounts import Floats, share, sums_by_account, ticks
+from risk.amounts import Floats, share, ticks
 from risk.block import AccountBlock
 
 
@@ -25,25 +25,25 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
     """
     rules = block.rules
     sizes = np.abs(values)
-    gross = sums_by_account(sizes, block.offsets)
+    gross = block.sums(sizes)
     rates = (
         rules.long_rate
         if rules.long_rate == rules.short_rate
         else np.where(values < 0, rules.short_rate, rules.long_rate)
     )
-    maintenance = sums_by_account(np.rint(sizes * rates), block.offsets)
+    maintenance = block.sums(np.rint(sizes * rates))
     heavy = sizes > block.per_position(np.rint(gross * rules.concentration_threshold))
-    addon = sums_by_account(np.where(heavy, np.rint(sizes * rules.concentration_rate), 0.0), block.offsets)
+    addon = block.sums(np.where(heavy, np.rint(sizes * rules.concentration_rate), 0.0))
     return maintenance, addon, gross
 
 
 def compute_margin(block: AccountBlock) -> None:
     """Add value by side, equity, requirement, excess, shares and validity to the block's measures, in ticks."""
-    offsets, add = block.offsets, block.measures
+    add = block.measures
     values = ticks(block.quantity * block.price)
     sizes = np.abs(values)
     maintenance, addon, gross = requirement_of(values, block)
-    net = sums_by_account(values, offsets)
+    net = block.sums(values)
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
     add["gross"] = gross
@@ -52,7 +52,7 @@ def compute_margin(block: AccountBlock) -> None:
     add["requirement"] = maintenance + addon
     add["equity"] = block.cash + net
     add["excess"] = add["equity"] - add["requirement"]
-    add["stale_share"] = share(sums_by_account(np.where(block.unreliable, sizes, 0.0), offsets), gross)
-    add["defaulted_share"] = share(sums_by_account(np.where(block.defaulted, sizes, 0.0), offsets), gross)
-    add["excluded"] = sums_by_account((block.unpriced & (block.quantity != 0)).astype(np.float64), offsets)
-    add["unpriced_shorts"] = sums_by_account((block.unpriced & (block.quantity < 0)).astype(np.float64), offsets)
+    add["stale_share"] = share(block.sums(np.where(block.unreliable, sizes, 0.0)), gross)
+    add["defaulted_share"] = share(block.sums(np.where(block.defaulted, sizes, 0.0)), gross)
+    add["excluded"] = block.sums((block.unpriced & (block.quantity != 0)).astype(np.float64))
+    add["unpriced_shorts"] = block.sums((block.unpriced & (block.quantity < 0)).astype(np.float64))

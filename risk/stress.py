@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from risk.amounts import sums_by_account, ticks
+from risk.amounts import ticks
 from risk.block import AccountBlock
 from risk.margin import requirement_of
 
@@ -21,8 +21,8 @@ def run_stress(block: AccountBlock) -> None:
     stock_moves = np.maximum(moves * block.beta, -1.0)
     pnl = ticks(values * stock_moves)
     maintenance, addon, _ = requirement_of(base + pnl, block)
-    block.measures["exposure"] = sums_by_account(ticks(values * block.beta), block.offsets)
-    block.measures["stress_pnl"] = sums_by_account(pnl, block.offsets)
+    block.measures["exposure"] = block.sums(ticks(values * block.beta))
+    block.measures["stress_pnl"] = block.sums(pnl)
     block.measures["stress_requirement"] = maintenance + addon
     severe = block.rules.spy_moves.index(block.rules.severe_move)
     block.measures["severe_equity"] = block.measures["equity"] + block.measures["stress_pnl"][severe]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from risk.amounts import sums_by_account, ticks
+from risk.amounts import ticks
 from risk.block import AccountBlock
 
 
@@ -12,6 +12,6 @@ def run_tims(block: AccountBlock) -> None:
     """Add tims_pnl (points, n) and worst_loss (n,), at most zero, to the measures, in ticks."""
     values = block.quantity * block.price
     points = np.asarray(block.rules.tims_moves)[:, None]
-    pnl = sums_by_account(ticks(points * values), block.offsets)
+    pnl = block.sums(ticks(points * values))
     block.measures["tims_pnl"] = pnl
     block.measures["worst_loss"] = np.minimum(pnl.min(axis=0), 0.0)
