@@ -170,7 +170,9 @@ class Ledger:
         """Know of the account what the snapshot includes, and nothing else."""
         own = self.of(snapshot.account_id)
         own.fills = {
-            fill.fill_id: Entry(fill.version, content_of(fill, fill.own_id), None, True, int(fill.arrived_at))
+            fill.fill_id: Entry(
+                fill.version, content_of(fill, fill.own_id or fill.fill_id), None, True, int(fill.arrived_at)
+            )
             for fill in snapshot.fills
         }
         own.cash = dict.fromkeys(snapshot.cash_ids, ())

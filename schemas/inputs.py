@@ -107,13 +107,14 @@ class SnapshotPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class SnapshotFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fill already inside a snapshot: enough to recognise its duplicate and to undo it when it is corrected.
 
-    fill_id is the original's; the rest is of its highest version, own_id included. arrived_at: when it was applied.
+    fill_id is the original's; the rest is of its highest version. own_id: that version's, where it is another than the
+    original. arrived_at: when it was applied.
     """
 
     fill_id: Id
     version: int
     kind: Literal["NEW", "CORRECT", "BUST"]
-    own_id: Id
+    own_id: Id | None
     symbol: Id
     quantity: Quantity
     price: float

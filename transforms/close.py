@@ -87,7 +87,7 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
         "fill_id": plain_texts(ids),
         "version": number_texts(np.array([entry.version for entry in entries])),
         "kind": few_texts([fill.kind for fill in latest]),
-        "own_id": plain_texts(fill.fill_id for fill in latest),
+        "own_id": few_texts([None if f.fill_id == own else f.fill_id for own, f in zip(ids, latest, strict=True)]),
         "symbol": few_texts([fill.symbol for fill in latest]),
         "quantity": quantity_texts(np.array([fill.quantity for fill in latest], np.int64)),
         "price": number_texts(np.array([fill.price for fill in latest])),

@@ -156,8 +156,8 @@ def plain_texts(values: Iterable[Any]) -> Texts:
     return np.array([_ENCODE(value) for value in values], np.bytes_)
 
 
-def few_texts(values: Sequence[str]) -> Texts:
-    """The JSON of strings of which few differ."""
+def few_texts(values: Sequence[str | None]) -> Texts:
+    """The JSON of strings and None of which few differ."""
     place = {value: n for n, value in enumerate(dict.fromkeys(values))}
     return plain_texts(place)[[place[value] for value in values]]
 
