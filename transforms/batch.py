@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.ids import shard_of
+from schemas.inputs import Input
 from schemas.topics import BY_NAME
-from transforms.records import Parsed, Records, encode_records
+from transforms.records import Parsed, Records, encode_records, first_stamp
 
 
 @dataclass(eq=False)
@@ -45,9 +47,11 @@ class _Batch(beam.DoFn):
         if BY_NAME[topic].market:
             self.market.setdefault(topic, []).extend(records)
         else:
+            mine: defaultdict[int, list[Input]] = defaultdict(list)
             for record in records:
-                shard = shard_of(record.account_id, self.shards)  # type: ignore[attr-defined]
-                self.own.setdefault(shard, {}).setdefault(topic, []).append(record)
+                mine[shard_of(record.account_id, self.shards)].append(record)  # type: ignore[attr-defined]
+            for shard, part in mine.items():
+                self.own.setdefault(shard, {}).setdefault(topic, []).extend(part)
         if self.count >= self.FLUSH:
             for value in self._drain():
                 yield value.value
@@ -57,16 +61,14 @@ class _Batch(beam.DoFn):
 
     def _drain(self) -> Iterator[WindowedValue]:
         market = encode_records(self.market) if self.market else None
-        first = min((r.arrived_at or 0 for b in self.market.values() for r in b), default=None)
         for shard in range(self.shards):
-            own = self.own.get(shard)
-            if own:
-                stamp = min(r.arrived_at or 0 for b in own.values() for r in b)
-                yield _stamped((shard, encode_records(own)), stamp)
-            if market is not None and first is not None:
-                yield _stamped((shard, market), first)
+            if shard in self.own:
+                yield _stamped(shard, encode_records(self.own[shard]))
+            if market is not None:
+                yield _stamped(shard, market)
         self.market, self.own, self.count = {}, {}, 0
 
 
-def _stamped(value: Any, microseconds: int) -> WindowedValue:
-    return WindowedValue(value, Timestamp(micros=microseconds), (GlobalWindow(),))
+def _stamped(shard: int, payload: bytes) -> WindowedValue:
+    stamp = Timestamp(micros=first_stamp(payload))
+    return WindowedValue((shard, payload), stamp, (GlobalWindow(),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -89,29 +90,36 @@ def figures_of(
     head = [plain_texts(accounts), *plain_texts([Time(instant).text(), rules.label])]
 
     totals = ("long_market_value", "short_market_value", "equity", "maintenance", "addon", "requirement", "excess")
-    amounts = money_texts(np.stack([block.cash[shown], *(m[name] for name in totals)]))
+    pnl, again, grid = m["stress_pnl"], m["stress_requirement"], m["tims_pnl"]
+    after = equity + pnl
+    # As one array: for the few accounts of an ordinary instant, calls cost more than amounts.
+    groups = [
+        np.stack([block.cash[shown], *(m[name] for name in totals)]),
+        m["exposure"][None],
+        *(pnl, after, after - requirement, again, after - again),
+        grid,
+        np.stack([worst, -worst, equity + worst]),
+    ]
+    texts = iter(money_texts(np.concatenate(groups)))
+    amounts, exposure, *measured, points, losses = (list(islice(texts, len(group))) for group in groups)
+
     finite = np.isfinite(decision.cushion[shown])
-    cushions = np.where(finite, ratio_texts(np.where(finite, decision.cushion[shown], 0.0)), b"null")
-    stale, defaulted = ratio_texts(m["stale_share"]), ratio_texts(m["defaulted_share"])
+    shares = np.stack([np.where(finite, decision.cushion[shown], 0.0), m["stale_share"], m["defaulted_share"]])
+    cushions, stale, defaulted = ratio_texts(shares)
     excluded = plain_texts(m["excluded"].astype(np.int64).tolist())
-    calc = [plain_texts(why), *amounts, cushions, stale, defaulted, excluded]
+    calc = [plain_texts(why), *amounts, np.where(finite, cushions, b"null"), stale, defaulted, excluded]
     contents = filled(form_of(outputs.MarginCalc), n, [*head, *calc])
     yield "margin.calc.v1", sealed_lines(keys, contents)
 
-    pnl, again = m["stress_pnl"], m["stress_requirement"]
-    after = equity + pnl
-    measured = map(money_texts, (pnl, after, after - requirement, again, after - again))
     moves = ratio_texts(np.array(rules.spy_moves))
     scenarios = [text for scenario in zip(moves, *measured, strict=True) for text in scenario]
-    stress = [money_texts(m["exposure"]), defaulted, *scenarios]
-    contents = filled(form_of(outputs.StressBetaSpy, scenarios=len(pnl)), n, [*head, *stress])
+    contents = filled(form_of(outputs.StressBetaSpy, scenarios=len(pnl)), n, [*head, *exposure, defaulted, *scenarios])
     yield "stress.beta_spy.v1", sealed_lines(keys, contents)
 
-    pnl = m["tims_pnl"]
     moves = ratio_texts(np.array(rules.tims_moves))
-    points = [text for point in zip(moves, money_texts(pnl), strict=True) for text in point]
-    tims = [*points, moves[pnl.argmin(axis=0)], *money_texts(np.stack([worst, -worst, equity + worst]))]
-    contents = filled(form_of(outputs.StressTims, points=len(pnl)), n, [*head, *tims])
+    tims = [text for point in zip(moves, points, strict=True) for text in point]
+    tims += [moves[grid.argmin(axis=0)], *losses]
+    contents = filled(form_of(outputs.StressTims, points=len(grid)), n, [*head, *tims])
     yield "stress.tims.v1", sealed_lines(keys, contents)
 
     ladder = state.ladder

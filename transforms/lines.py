@@ -111,44 +111,37 @@ def arrays_of(items: list[bytes], counts: Iterable[int]) -> list[bytes]:
 
 #: Amounts are written in groups of four digits, of which the lowest are the decimals of a dollar.
 _GROUP = int(TICKS_PER_DOLLAR)
+_DECIMALS = np.array([b'.%04d"' % n for n in range(_GROUP)])
 _PADDED = np.array([b"%04d" % n for n in range(_GROUP)])
 #: By n, without leading zeros (none at all for 0; "0" for the units), and from _GROUP on with them.
 _LEADING = np.append(np.array([(b"%d" % n if n else b"").rjust(4, b"\0") for n in range(_GROUP)]), _PADDED)
 _UNITS = np.append(np.array([(b"%d" % n).rjust(4, b"\0") for n in range(_GROUP)]), _PADDED)
-_MONEY = np.dtype(
-    [
-        ("sign", "S2"),
-        ("high", "S4"),
-        ("middle", "S4"),
-        ("units", "S4"),
-        ("point", "S1"),
-        ("decimals", "S4"),
-        ("end", "S1"),
-    ]
-)
+_MONEY = [("sign", "S2"), ("high", "S4"), ("middle", "S4"), ("units", "S4"), ("decimals", "S6")]
 
 
 def money_texts(ticks: Floats) -> Texts:
     """The JSON of whole ticks below 2**53, of the same shape."""
     dollars, decimals = np.divmod(np.abs(ticks).astype(np.int64), _GROUP)
     thousands, units = np.divmod(dollars, _GROUP)
-    high, middle = np.divmod(thousands, _GROUP)
-    out = np.empty(ticks.shape, _MONEY)
+    large = bool((thousands >= _GROUP).any())
+    out = np.empty(ticks.shape, _MONEY if large else [field for field in _MONEY if field[0] != "high"])
     out["sign"] = np.where(ticks < 0, b'"-', b'"')
-    out["high"] = _LEADING[high]
-    out["middle"] = _LEADING[middle + _GROUP * (high > 0)]
-    out["units"] = _UNITS[units + _GROUP * (thousands > 0)]
-    out["point"] = b"."
-    out["decimals"] = _PADDED[decimals]
-    out["end"] = b'"'
-    return out.view(f"S{_MONEY.itemsize}")
+    if large:
+        high, thousands = np.divmod(thousands, _GROUP)
+        out["high"] = _LEADING[high]
+        out["middle"] = _LEADING[thousands + _GROUP * (high > 0)]
+    else:
+        out["middle"] = _LEADING[thousands]
+    out["units"] = _UNITS[units + _GROUP * (dollars >= _GROUP)]
+    out["decimals"] = _DECIMALS[decimals]
+    return out.view(f"S{out.itemsize}")
 
 
 def ratio_texts(fractions: Floats) -> Texts:
-    """The JSON of (n,) finite fractions in millionths."""
-    millionths = np.rint(fractions * RATIO_SCALE).astype(np.int64).tolist()
+    """The JSON of finite fractions in millionths, of the same shape."""
+    millionths = np.rint(fractions * RATIO_SCALE).astype(np.int64).ravel().tolist()
     texts = [b'"%b%d.%06d"' % (b"-" if m < 0 else b"", *divmod(abs(m), RATIO_SCALE)) for m in millionths]
-    return np.array(texts, np.bytes_)
+    return np.array(texts, np.bytes_).reshape(fractions.shape)
 
 
 def plain_texts(values: Iterable[Any]) -> Texts:

@@ -146,8 +146,10 @@ class UpdatePositions:
         for position in snapshot.positions:
             symbol = state.market.row(position.symbol)
             book.trade(account, symbol, int(position.quantity))
-            close = np.nan if position.close is None else position.close
-            book.price(account, symbol, own.last_price(position.symbol), close)
+            if position.close is None:
+                book.price(account, symbol, own.last_price(position.symbol))
+            else:
+                book.price(account, symbol, np.nan, position.close)
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
         flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)} | {name: key for key, name in OPENINGS.items()}
