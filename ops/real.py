@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--accounts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         history = load(arguments.data)
         for text in arguments.days:

@@ -203,3 +203,13 @@ def test_minute_days_lie_inside_the_session(history: History, tmp_path: Path) ->
 def test_new_york_saves_daylight() -> None:
     assert bars.new_york(dt.date(2013, 10, 10), bars.OPEN).text() == "2013-10-10T13:30:00Z"
     assert bars.new_york(dt.date(2013, 12, 10), bars.OPEN).text() == "2013-12-10T14:30:00Z"
+
+
+def test_the_days_may_follow_the_options_as_in_the_makefile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["real", str(tmp_path), "--data", str(tmp_path / "none"), "2013-10-04", "2013-10-07"]
+    )
+    assert real.main() == 1
+    assert "expected the real market data" in capsys.readouterr().err
