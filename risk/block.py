@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -90,5 +90,8 @@ class AccountBlock:
                 cash=self.cash[first:end],
             )
 
+
+#: Adds columns to the measures of a block.
+Measure = Callable[[AccountBlock], None]
 
 _POSITION_COLUMNS = ("symbols", "quantity", "price", "beta", "unreliable", "unpriced", "defaulted")

@@ -108,9 +108,9 @@ def _scaled_text(text: str, scale: int, places: int) -> int:
 def decode_scalar(kind: type, value: Any) -> Any:
     """The msgspec dec_hook: wire value to scalar. Raises ValueError naming what was expected and found."""
     if kind is Time:
-        if type(value) is str or type(value) in (int, dt.datetime):
-            return Time.parse(value)
-        raise ValueError(f"expected an RFC 3339 time, found {type(value).__name__}")
+        if type(value) not in (str, int, dt.datetime):
+            raise ValueError(f"expected an RFC 3339 time, found {type(value).__name__}")
+        return Time.parse(value)
     if kind is Quantity:
         return Quantity(_scaled(value, QUANTITY_SCALE, 6))
     if kind is Money:

@@ -54,7 +54,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
     """(n,) the JSON of the snapshots of the accounts at the rows."""
     book, ladder = state.book, state.ladder
     held = book.held(rows, state.market)
-    # A short without any price stands at zero, which is none.
+    # NaN, where there is no price, is not above zero either.
     closes = np.where(held.price > 0, number_texts(np.nan_to_num(held.price)), b"null")
     accounts = rows.tolist()
     opened = ({OPENINGS[k]: v for k, v in sorted(ladder.opened.get(row, {}).items())} for row in accounts)

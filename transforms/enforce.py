@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from risk.block import AccountBlock
+from risk.block import AccountBlock, Measure
 from risk.ladder import (
     DEFICIENCY,
     LEVELS,
@@ -26,7 +26,7 @@ from transforms.close import close_day
 from transforms.events import RULES, Events, Out
 from transforms.figures import figures_of, money
 from transforms.lines import PAGE, Lines, lines_by_topic
-from transforms.openings import Measure, corrected, holds, opening_of
+from transforms.openings import corrected, holds, opening_of
 from transforms.positions import Update
 from transforms.state import ShardState
 

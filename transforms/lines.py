@@ -1,6 +1,6 @@
 """Lines: outputs as the sinks take them, a sorting key, NUL and the sealed JSON; of records, or straight from columns.
 
-Figures are published by the thousand, so they are written column by column, a hundredth of the cost of a record each. A
+Figures are published by the thousand, so they are written column by column, a fraction of the cost of a record each. A
 column is an array of byte strings. NumPy pads those with NUL, which no JSON text holds, so that a page of lines is one
 array of rows, and its text is what is left when the NULs are taken out.
 """

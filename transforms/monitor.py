@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from risk.block import AccountBlock
+from risk.block import AccountBlock, Measure
 from risk.market import NEVER
 from risk.rulebook import Rulebook, rulebook_at
 from risk.sessions import Sessions
@@ -19,7 +19,6 @@ from schemas.inputs import Input
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
-from transforms.openings import Measure
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
 from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
 from transforms.state import CELLS, ShardState

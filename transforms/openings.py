@@ -6,20 +6,18 @@ rules of that instant, and cancels it where it no longer holds (design 6, proper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
-from risk.block import AccountBlock
+from risk.block import AccountBlock, Measure
 from risk.ladder import RESTRICTION
 from risk.ledger import Posting
 from risk.rulebook import Rulebook
 from schemas.inputs import OpenedOn, OpenedPosition
 from schemas.scalars import Money, Quantity, Time
 from transforms.state import ShardState
-
-Measure = Callable[[AccountBlock], None]
 
 
 def opening_of(state: ShardState, block: AccountBlock, at: int, event_id: str = "") -> OpenedOn:
@@ -54,13 +52,14 @@ def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:
     )
 
 
-def corrected(opened: OpenedOn, postings: Iterable[Posting], state: ShardState, account: int) -> OpenedOn:
+def corrected(opened: OpenedOn, postings: list[Posting], state: ShardState, account: int) -> OpenedOn:
     """The opening as it would have been with the corrected fills.
 
     A symbol that it did not hold has no price of its instant, and enters at today's.
     """
     held = {p.symbol: p for p in opened.positions}
-    today = {p.symbol: p for p in _positions(state, account)}
+    entered = {posting.symbol for posting in postings} - held.keys()
+    today = {p.symbol: p for p in _positions(state, account)} if entered else {}
     cash = opened.cash
     for posting in postings:
         was = held.get(posting.symbol)

@@ -100,7 +100,7 @@ class AdvanceBounded(beam.DoFn):
     def process(self, element: tuple[Any, Iterable[bytes]]) -> Iterator[Any]:
         """Advance a fresh state through the key's records."""
         key, payloads = element
-        fold, state, last = self.fold, self.fold.start(), 0
+        fold, state = self.fold, self.fold.start()
         loaded: list[Any] = []
         # Payloads sort by their first stamp: what precedes the next one's instant is complete, and the rest of the
         # day stays encoded until it is needed.
@@ -111,8 +111,11 @@ class AdvanceBounded(beam.DoFn):
             yield from _watched(fold, key, state, now, seen) if now else ()
             loaded = [rest for _, rest in parts if rest is not None]
             loaded.append(fold.decode(payload))
-            last = max(last, *(fold.instant_of(stamp) for stamp in fold.stamps(loaded[-1])))
-        yield from _watched(fold, key, state, loaded, last if fold.horizon is None else fold.horizon)
+        until = fold.horizon
+        if until is None:
+            # What arrived last is among what is still loaded.
+            until = max(fold.instant_of(stamp) for element in loaded for stamp in fold.stamps(element))
+        yield from _watched(fold, key, state, loaded, until)
 
 
 def _collect_garbage_seldom() -> None:
@@ -216,9 +219,11 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             self._keep(key, kept, changed.values())
 
         def _keep(self, key: Any, kept: _Kept, written: Iterable[bytes]) -> None:
+            before = kept.token
             for content in written:
                 kept.token = blake2b(content, key=kept.token, digest_size=16).digest()
-            self.stores[key][_TOKEN].write(kept.token)
+            if kept.token != before:
+                self.stores[key][_TOKEN].write(kept.token)
             self.kept[key] = kept
 
     # Beam finds state and timers as default arguments; the cells are as many as the fold has, so the
