@@ -15,7 +15,8 @@ from bench.meter import report
 from bench.workload import SIZES, write_day
 from pipeline.replay import replay
 from risk.block import AccountBlock
-from runners import direct
+from runners.direct import ENGINE
+from runners.engine import Run
 from transforms.monitor import Monitor
 
 
@@ -60,10 +61,10 @@ def main() -> None:
     seen, profile = count_rows(), cProfile.Profile()
     if args.profile:
         profile_bundles(profile)
-    replay(write_day(args.out.with_name("warm-up"), SIZES["tiny"]), args.out, direct.options())
+    replay(write_day(args.out.with_name("warm-up"), SIZES["tiny"]), args.out, ENGINE.options(Run()))
     seen.clear()
     start = time.process_time()
-    replay(args.day, args.out, direct.options(), shards=args.shards)
+    replay(args.day, args.out, ENGINE.options(Run()), shards=args.shards)
     report(start_s=round(start, 3), shards=args.shards, **seen)
     if args.profile:
         profile.dump_stats(args.profile)

@@ -21,7 +21,8 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from bench.meter import report
 from bench.plain_numpy import Event, read
 from pipeline.rules import load_rulebook
-from runners import direct
+from runners.direct import ENGINE
+from runners.engine import Run
 
 Element = tuple[str, tuple[str, float, float, float, float]]
 
@@ -98,7 +99,7 @@ def main() -> None:
     events = events[: deposits + limit]
     elements = list(fan_out(events))
     start = time.process_time()
-    with beam.Pipeline(options=direct.options()) as pipeline:
+    with beam.Pipeline(options=ENGINE.options(Run())) as pipeline:
         _ = (
             pipeline
             | "Elements" >> beam.Create(elements).with_output_types(tuple[str, Any])

@@ -31,9 +31,12 @@ class Scenario(StrEnum):
 
 
 class Runner(StrEnum):
-    """Engines that replay runs on."""
+    """Engines that replay runs on, here or on a cluster."""
 
     DIRECT = "direct"
+    PRISM = "prism"
+    FLINK = "flink"
+    SPARK = "spark"
 
 
 def fail(error: Exception) -> typer.Exit:
@@ -72,6 +75,9 @@ def replay(
         int | None, typer.Option(help="of accounts, instead of the job's; cannot change an output", min=1, max=64)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="publish every touched account at every instant")] = False,
+    master: Annotated[str | None, typer.Option(help="of a Flink (host:port) or Spark (spark://..) cluster")] = None,
+    parallelism: Annotated[int, typer.Option(help="workers' slots, of Flink and Spark", min=1)] = 1,
+    job_server: Annotated[Path | None, typer.Option(help="a job server's jar, instead of the one built here")] = None,
 ) -> None:
     """Replay a day through the graph; the outputs are written like a day, one sorted file a topic."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -81,13 +87,16 @@ def replay(
     from pipeline.day import DayError, load_manifest
     from pipeline.job import load_job
     from pipeline.replay import replay as run
-    from runners import direct
+    from runners.artifact import EngineMissingError
+    from runners.engine import EngineRefusedError, Run
+    from runners.engines import ENGINES
 
     try:
         plan = load_job(job)
+        options = ENGINES[runner].options(Run(master=master, parallelism=parallelism, job_server=job_server))
         with DayProgress(load_manifest(day), shards or plan.shards, console):
-            run(day, out, direct.options(), job=plan, rules=rules, shards=shards, publish_all=everything)
-    except (DayError, ConfigurationError, OSError) as error:
+            run(day, out, options, job=plan, rules=rules, shards=shards, publish_all=everything)
+    except (DayError, ConfigurationError, EngineMissingError, EngineRefusedError, OSError) as error:
         raise fail(error) from error
     for path in sorted(out.glob("*.jsonl")):
         with path.open("rb") as lines:

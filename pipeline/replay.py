@@ -57,5 +57,5 @@ def replay(
         raise DayError(f"{day}: expected <topic>.jsonl or .avro files beside manifest.json, found none")
     monitor = monitor_of(manifest, job=job, rules=rules, shards=shards, **flags)
     with beam.Pipeline(options=options) as pipeline:
-        raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, str(path)) for topic, path in files))
-        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(str(out))
+        raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, str(path.absolute())) for topic, path in files))
+        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(str(out.absolute()))

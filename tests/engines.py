@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners import prism
+from runners.artifact import EngineMissingError
+from runners.engine import Run
+from runners.engines import ENGINES
 
 
-def prism_options(*, streaming: bool) -> PipelineOptions:
+@contextmanager
+def needed(name: str) -> Iterator[None]:
+    """Skip the test where what it needs is missing, unless MARGIN_REQUIRE names it."""
     try:
-        return prism.options(streaming=streaming)
-    except prism.EngineMissingError as missing:
-        if "prism" in os.environ.get("MARGIN_REQUIRE", "").split(","):
+        yield
+    except EngineMissingError as missing:
+        if name in os.environ.get("MARGIN_REQUIRE", "").split(","):
             raise
         pytest.skip(str(missing))
+
+
+def options_of(name: str, run: Run) -> PipelineOptions:
+    """An engine's options for a test."""
+    with needed(name):
+        return ENGINES[name].options(run)

@@ -13,7 +13,8 @@ from pipeline.day import DayError
 from pipeline.job import load_job
 from pipeline.replay import monitor_of, replay
 from pipeline.rules import load_rulebook
-from runners.direct import options
+from runners.direct import ENGINE
+from runners.engine import Run
 from schemas.inputs import Input
 from schemas.outputs import DeadLetter
 from schemas.topics import INPUTS
@@ -191,8 +192,8 @@ def read(folder: Path) -> dict[str, bytes]:
 
 def test_a_replay_goes_on_past_a_bad_line(tmp_path: Path) -> None:
     bad = line(FILL)[:40]
-    replay(folder_of(tmp_path / "good", good_day()), tmp_path / "a", options(), shards=2)
-    replay(folder_of(tmp_path / "bad", with_line("fills.v1", bad)), tmp_path / "b", options(), shards=2)
+    replay(folder_of(tmp_path / "good", good_day()), tmp_path / "a", ENGINE.options(Run()), shards=2)
+    replay(folder_of(tmp_path / "bad", with_line("fills.v1", bad)), tmp_path / "b", ENGINE.options(Run()), shards=2)
     good, other = read(tmp_path / "a"), read(tmp_path / "b")
     letter = json.loads(other.pop("deadletter.v1.jsonl"))
     assert good.pop("deadletter.v1.jsonl") == b""
@@ -202,26 +203,26 @@ def test_a_replay_goes_on_past_a_bad_line(tmp_path: Path) -> None:
 
 
 def test_an_empty_day_gives_empty_outputs(tmp_path: Path) -> None:
-    replay(folder_of(tmp_path / "day", {topic.name: [] for topic in INPUTS}), tmp_path / "out", options())
+    replay(folder_of(tmp_path / "day", {topic.name: [] for topic in INPUTS}), tmp_path / "out", ENGINE.options(Run()))
     assert set(read(tmp_path / "out").values()) == {b""}
     assert days.outputs([]) == []
 
 
 def test_a_folder_without_files_says_what_it_expected(tmp_path: Path) -> None:
     with pytest.raises(DayError, match=r"expected <topic>.jsonl or .avro files"):
-        replay(folder_of(tmp_path / "day", {}), tmp_path / "out", options())
+        replay(folder_of(tmp_path / "day", {}), tmp_path / "out", ENGINE.options(Run()))
 
 
 def test_a_missing_file_is_a_topic_without_records(tmp_path: Path) -> None:
     day = good_day()
     del day["prices.v1"]
-    replay(folder_of(tmp_path / "day", day), tmp_path / "out", options())
+    replay(folder_of(tmp_path / "day", day), tmp_path / "out", ENGINE.options(Run()))
     assert b'"MISSING"' in read(tmp_path / "out")["accounts.state.v1.jsonl"]
 
 
 def test_a_file_of_no_topic_is_named(tmp_path: Path) -> None:
     with pytest.raises(DayError, match=r"expected one of .*fills.v1.*, found filles.v1"):
-        replay(folder_of(tmp_path / "day", {"filles.v1": []}), tmp_path / "out", options())
+        replay(folder_of(tmp_path / "day", {"filles.v1": []}), tmp_path / "out", ENGINE.options(Run()))
 
 
 @pytest.mark.parametrize("make", [False, True])
@@ -229,18 +230,18 @@ def test_a_missing_folder_or_manifest_is_named(tmp_path: Path, make: bool) -> No
     if make:
         (tmp_path / "day").mkdir()
     with pytest.raises(DayError, match=r"day/manifest.json: No such file or directory; a day is a folder"):
-        replay(tmp_path / "day", tmp_path / "out", options())
+        replay(tmp_path / "day", tmp_path / "out", ENGINE.options(Run()))
 
 
 def test_an_unwritable_output_folder_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
-        replay(folder_of(tmp_path / "day", good_day()), tmp_path / "file" / "out", options())
+        replay(folder_of(tmp_path / "day", good_day()), tmp_path / "file" / "out", ENGINE.options(Run()))
 
 
 def test_an_unknown_rulebook_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"rules sead: .*known: .*seed"):
-        replay(folder_of(tmp_path / "day", good_day()), tmp_path / "out", options(), rules=["sead"])
+        replay(folder_of(tmp_path / "day", good_day()), tmp_path / "out", ENGINE.options(Run()), rules=["sead"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 
 from ops.generate import BUST_ACCOUNT, CURED_ACCOUNT, QUIET_ACCOUNT, write_day
 from pipeline.replay import replay
-from runners.direct import options
+from runners.direct import ENGINE
+from runners.engine import Run
 from schemas.codec import from_json
 from schemas.ids import canonical, digest
 from schemas.outputs import Event
@@ -25,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("golden")
     write_day(root / "day", scenario="crash", accounts=60, symbols=20, seed=7, interval_ms=60_000)
     for shards in (1, 3):
-        replay(root / "day", root / f"out{shards}", options(), shards=shards)
+        replay(root / "day", root / f"out{shards}", ENGINE.options(Run()), shards=shards)
     return root / "out1", root / "out3"
 
 

@@ -12,7 +12,8 @@ from apache_beam.utils.timestamp import Timestamp
 
 from ops.generate import write_day
 from pipeline.replay import replay
-from runners.direct import options
+from runners.direct import ENGINE
+from runners.engine import Run
 from schemas.inputs import Cash, Fill, Input
 from schemas.scalars import Money, Quantity
 from tests import days
@@ -31,7 +32,7 @@ def test_bounded_and_unbounded_agree(tmp_path: Path, scenario: str) -> None:
     day = tmp_path / "day"
     write_day(day, scenario=scenario, accounts=20, symbols=8, seed=11, interval_ms=60_000)
     for name, bounded in (("bounded", True), ("unbounded", False)):
-        replay(day, tmp_path / name, options(), shards=2, bounded=bounded)
+        replay(day, tmp_path / name, ENGINE.options(Run()), shards=2, bounded=bounded)
     bounded, unbounded = contents(tmp_path / "bounded"), contents(tmp_path / "unbounded")
     assert bounded["accounts.state.v1.jsonl"]
     assert bounded == unbounded

@@ -20,14 +20,15 @@ from pipeline.day import files_of, load_manifest
 from pipeline.replay import monitor_of, replay
 from pipeline.sinks import WriteDay
 from pipeline.sources import read_file
-from runners import direct
+from runners.direct import ENGINE
+from runners.engine import Run
 from schemas.codec import to_json
 from schemas.inputs import Cash, Fill, Input, Price
 from schemas.scalars import Money, Quantity
 from schemas.topics import BY_RECORD
 from tests import days
 from tests.days import at
-from tests.engines import prism_options
+from tests.engines import options_of
 from transforms.parse import Raw, parse
 
 
@@ -41,7 +42,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bounded(day: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bounded")
-    replay(day, out, direct.options(), shards=2)
+    replay(day, out, ENGINE.options(Run()), shards=2)
     return out
 
 
@@ -75,7 +76,7 @@ def stream_of(day: Path, *, jumps: int) -> TestStream:
 
 def test_stream_with_jumping_watermark_gives_the_bounded_outputs(day: Path, bounded: Path, tmp_path: Path) -> None:
     """Watermark jumps over many instants, and records at the same millisecond as a boundary, change nothing."""
-    options = prism_options(streaming=True)
+    options = options_of("prism", Run(live=True))
     monitor = monitor_of(load_manifest(day), rules=["seed"], shards=2)
     with beam.Pipeline(options=options) as pipeline:
         outputs = pipeline | "Stream" >> stream_of(day, jumps=7) | "MonitorMargin" >> monitor
@@ -118,7 +119,7 @@ def test_a_record_behind_the_watermark_is_applied_at_the_next_instant(tmp_path: 
 
     stream = TestStream().advance_watermark_to(Timestamp(micros=days.OPENS)).add_elements(map(raw, early))
     stream = stream.advance_watermark_to(Timestamp(micros=at(600))).add_elements([raw(late)])
-    with beam.Pipeline(options=prism_options(streaming=True)) as pipeline:
+    with beam.Pipeline(options=options_of("prism", Run(live=True))) as pipeline:
         whole = beam.WindowInto(
             GlobalWindows(), trigger=AfterWatermark(), accumulation_mode=AccumulationMode.DISCARDING
         )

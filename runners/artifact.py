@@ -1,0 +1,46 @@
+"""Artifacts: what an engine needs and the project builds or downloads once, into build/."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import fasteners
+
+#: Of a checkout; an installed package keeps its own elsewhere.
+BUILD = Path(os.environ.get("MARGIN_BUILD", Path(__file__).parents[1] / "build"))
+
+
+class EngineMissingError(RuntimeError):
+    """The engine is not here; the text says what to install."""
+
+
+def built(target: Path, build: Callable[[], None], *, sources: Iterable[Path] = ()) -> Path:
+    """The target, built on first use and again when a source is newer; by one process, while others wait for it.
+
+    Raises:
+      EngineMissingError: by `build`, or because it made no target.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with fasteners.InterProcessLock(target.parent / f".{target.name}.lock"):
+        newest = max((source.stat().st_mtime for source in sources), default=0.0)
+        if not target.exists() or target.stat().st_mtime < newest:
+            build()
+            if not target.exists():
+                raise EngineMissingError(f"{target} was not built")
+            os.utime(target)
+    return target
+
+
+def run(*command: str | Path, what: str, **environment: str) -> None:
+    """Run a step of a build, and say so: it takes minutes. Raises EngineMissingError where it fails."""
+    print(f"building {what} (once; some minutes)", file=sys.stderr, flush=True)
+    finished = subprocess.run(
+        [str(part) for part in command], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if finished.returncode:
+        last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
+        raise EngineMissingError(f"{what}: {command[0]} failed with status {finished.returncode}:\n{last}")

@@ -1,0 +1,43 @@
+"""Flink: live against Kafka, embedded in its job server or on a session cluster, and as an executable jar."""
+
+from __future__ import annotations
+
+from runners.engine import Capability, Engine, Run
+from runners.harness.command import environment_flags
+from runners.java import assembled
+
+EMBEDDED = "[local]"
+
+
+def _flags(run: Run) -> list[str]:
+    flags = [
+        "--runner=FlinkRunner",
+        "--flink_version=1.19",
+        f"--flink_job_server_jar={run.job_server or assembled('flink-job-server')}",
+        f"--flink_master={run.master or EMBEDDED}",
+        f"--parallelism={run.parallelism}",
+        *environment_flags(),
+    ]
+    if run.package is not None:
+        flags += [f"--output_executable_path={run.package}", "--flink_submit_uber_jar"]
+    if run.live:
+        # Not data_buffer_time_limit_ms: it corrupts streams under load (runtime.md, trap 19).
+        flags += ["--streaming", "--max_bundle_size=500", "--max_bundle_time_mills=50"]
+    if run.checkpoint_ms is not None:
+        flags.append(f"--checkpointing_interval={run.checkpoint_ms}")
+    return flags
+
+
+ENGINE = Engine(
+    "flink",
+    "production: live against Kafka, recovering by itself",
+    has={
+        Capability.REPLAY: "bounded, with the workers in processes of their own",
+        Capability.LIVE: "over KafkaIO, in the log-append or the arrival clock",
+        Capability.RECOVERY: "checkpoints, savepoints, and the restart strategy of the cluster",
+        Capability.CLUSTER: "a session cluster, by the address of its REST endpoint",
+        Capability.PACKAGE: "an executable jar for `flink run`",
+    },
+    lacks={},
+    flags=_flags,
+)

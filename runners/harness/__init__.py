@@ -1,0 +1,1 @@
+"""The worker boot: how an engine without containers starts a worker."""
