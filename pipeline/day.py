@@ -71,9 +71,10 @@ def files_of(folder: Path) -> list[tuple[str, Path]]:
     for path in sorted(folder.iterdir()):
         if path.name == "manifest.json" or path.suffix not in (".jsonl", ".avro"):
             continue
-        if path.stem not in names:
-            raise DayError(f"{path}: expected one of {', '.join(sorted(names))}, found {path.stem}")
-        found.append((path.stem, path))
+        topic = path.stem.removesuffix(".received")
+        if topic not in names:
+            raise DayError(f"{path}: expected one of {', '.join(sorted(names))}, found {topic}")
+        found.append((topic, path))
     return found
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pydantic
 
 from pipeline.configuration import Parameter, load
 from pipeline.day import Manifest
+from pipeline.kafka import Kafka
 from transforms.parse import Bounds
 
 Seconds = Parameter[pydantic.PositiveFloat]
+Clock = Literal["log_append", "arrival"]
 
 
 class Job(pydantic.BaseModel, extra="forbid"):
@@ -18,12 +22,36 @@ class Job(pydantic.BaseModel, extra="forbid"):
     price_ahead: Seconds
     fill_ahead: Seconds
 
-    def bounds(self, manifest: Manifest) -> Bounds:
-        """What the times of a day's records must lie in."""
+    def bounds(self, manifest: Manifest | None) -> Bounds:
+        """What the times of a day's records must lie in; None live."""
         ahead = (round(seconds.value * 1_000_000) for seconds in (self.price_ahead, self.fill_ahead))
-        return Bounds(manifest.begin, manifest.horizon, *ahead)
+        day = (manifest.begin, manifest.horizon) if manifest else (None, None)
+        return Bounds(*day, *ahead)
+
+
+class LiveJob(Job):
+    """A job without an end.
+
+    Fields:
+      interval_ms: the evaluation grid.
+      clock: when a record arrived: when the broker appended it, or when the source read it.
+      checkpoint_ms: how often the state is saved.
+    """
+
+    calendar: str = "XNYS"
+    rulebooks: list[str] = pydantic.Field(min_length=1)
+    interval_ms: int = pydantic.Field(250, ge=1, le=3_600_000)
+    clock: Clock = "log_append"
+    checkpoint_ms: int = pydantic.Field(5_000, ge=100)
+    parallelism: int = pydantic.Field(1, ge=1)
+    kafka: Kafka
 
 
 def load_job(name: str) -> Job:
     """A job by name (conf/jobs/NAME.yaml) or by path. Raises ConfigurationError."""
     return load("jobs", name, Job)[0]
+
+
+def load_live_job(name: str) -> LiveJob:
+    """A live job, the same way. Raises ConfigurationError."""
+    return load("jobs", name, LiveJob)[0]

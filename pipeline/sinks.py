@@ -1,4 +1,4 @@
-"""Where outputs go: a folder like a day, one sorted file a topic, so that diff -r compares two runs."""
+"""Where outputs go: a folder like a day, one sorted file a topic, so that diff -r compares two runs; or Kafka."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from time import time_ns
+from typing import Any
 
 import apache_beam as beam
+import msgspec
 import zstandard
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas.topics import WRITTEN
-from transforms.lines import Lines, text_of
+from pipeline.kafka import Kafka, Setting
+from schemas.topics import BY_NAME, DEADLETTER, WRITTEN
+from transforms.lines import Lines, account_of, text_of
 
 
 @dataclass(eq=False)
@@ -89,3 +93,80 @@ def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:
         out.writelines(text_of(line) for line in in_order(runs))
     part.replace(path)
     return str(path)
+
+
+class UndeliveredError(RuntimeError):
+    """Records that the broker did not take; the bundle that made them is run again."""
+
+
+@dataclass(eq=False)
+class WriteKafka(beam.PTransform):
+    """PCollections of (topic, lines) in; each line to its topic, by one idempotent producer, delivered when its bundle
+    ends. Delivery is at least once: consumers know a repeated record by its event_id."""
+
+    kafka: Kafka
+
+    def expand(self, outputs: tuple[beam.PCollection, ...]) -> None:
+        """Produce each part where it is made, so that nothing but acknowledgements crosses a stage."""
+        for n, part in enumerate(outputs):
+            _ = part | f"Produce{n}" >> beam.ParDo(_Produce(self.kafka))
+
+
+class _Produce(beam.DoFn):
+    #: Time to deliver a bundle in, retries included: longer than a broker takes to come back.
+    TIMEOUT_MS = 120_000
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+
+    def setup(self) -> None:
+        from confluent_kafka import Producer
+
+        settings: dict[str, Setting] = {
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.timeout.ms": self.TIMEOUT_MS,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+        self.producer = Producer(self.kafka.client(settings))
+
+    def start_bundle(self) -> None:
+        self.failed: list[str] = []
+
+    def process(self, element: Lines) -> None:
+        topic, lines = element
+        headers: list[tuple[str, Any]] = [("schema", topic), ("produced_at", str(time_ns() // 1000))]
+        for line in lines:
+            text = text_of(line)
+            self._produce(topic, text, key_of(topic, line, text), [*headers, *_identity(text)])
+
+    def _produce(self, topic: str, text: bytes, key: bytes, headers: list[tuple[str, Any]]) -> None:
+        while True:
+            try:
+                self.producer.produce(topic, text, key, headers=headers, on_delivery=self._delivered)
+                return
+            except BufferError:
+                self.producer.poll(0.1)
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self.failed.append(f"{message.topic()}: {error}")
+
+    def finish_bundle(self) -> None:
+        left = self.producer.flush(self.TIMEOUT_MS / 1000)
+        if left or self.failed:
+            raise UndeliveredError(f"{left} undelivered, {len(self.failed)} failed: {', '.join(self.failed[:3])}")
+
+
+def key_of(topic: str, line: bytes, text: bytes) -> bytes:
+    """The partitioning key of a line: its account, or of a dead letter the topic that it came from."""
+    if topic == DEADLETTER.name:
+        return msgspec.json.decode(text, type=BY_NAME[topic].record).topic.encode()  # type: ignore[attr-defined]
+    return account_of(line)
+
+
+def _identity(text: bytes) -> list[tuple[str, bytes]]:
+    # Every event's JSON begins with its id (schemas.ids.seal).
+    head = b'{"event_id":"'
+    return [("event_id", text[len(head) : len(head) + 32])] if text.startswith(head) else []

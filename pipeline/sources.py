@@ -1,18 +1,30 @@
-"""Where records come from: a day's files as raw blocks of lines."""
+"""Where records come from: a day's files, or Kafka, as raw blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import fastavro
+from apache_beam.io.kafka import ReadFromKafka
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.job import Clock
+from pipeline.kafka import Kafka
+from schemas.topics import INPUTS
 from transforms.parse import Raw
 
 LINES = 1000
+
+#: What follows the topic in the name of a captured file: records as the broker gave them, with their origin.
+RECEIVED = ".received.avro"
 
 
 @dataclass(eq=False)
@@ -27,11 +39,66 @@ class ReadDay(beam.PTransform):
 
 
 def read_file(file: tuple[str, str]) -> Iterator[Raw]:
-    """A file's records in blocks; the offset is the line number from zero."""
+    """A file's records in blocks; the offset is the line number from zero, or of a captured file the broker's."""
     topic, path = file
     with Path(path).open("rb") as lines:
+        if path.endswith(RECEIVED):
+            yield from _received(topic, fastavro.reader(lines))
+            return
         records = fastavro.reader(lines) if path.endswith(".avro") else (line.rstrip(b"\n") for line in lines)
         offset = 0
         while block := list(islice(records, LINES)):
-            yield Raw(topic, 0, offset, block)
+            yield Raw(topic, 0, range(offset, offset + len(block)), block)
             offset += len(block)
+
+
+def _received(topic: str, records: Iterable[Any]) -> Iterator[Raw]:
+    for partition, found in groupby(records, key=itemgetter("partition")):
+        while block := list(islice(found, LINES)):
+            offsets, values, stamps = zip(*map(itemgetter("offset", "value", "arrived_at"), block), strict=True)
+            yield Raw(topic, partition, offsets, values, stamps)
+
+
+@dataclass(eq=False)
+class ReadKafkaIO(beam.PTransform):
+    """Every input topic through Java's KafkaIO, on engines that checkpoint its unbounded source (Flink).
+
+    Fields:
+      kafka: the cluster; a start without state begins at the group's offsets, or at the beginning.
+      clock: log_append takes the broker's time of each record, arrival the time it was read.
+      expansion: address of the expansion service.
+    """
+
+    kafka: Kafka
+    clock: Clock
+    expansion: str
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        """Read, and collect a bundle's records by topic and partition."""
+        policies = {"log_append": ReadFromKafka.log_append_time, "arrival": ReadFromKafka.processing_time_policy}
+        rows = pbegin | "Read" >> ReadFromKafka(
+            consumer_config=self.kafka.consumer(),
+            topics=[topic.name for topic in INPUTS],
+            timestamp_policy=policies[self.clock],
+            with_metadata=True,
+            expansion_service=self.expansion,
+        )
+        return rows | "Collect" >> beam.ParDo(_Collect()).with_output_types(Raw)
+
+
+class _Collect(beam.DoFn):
+    def start_bundle(self) -> None:
+        self.found: dict[tuple[str, int], tuple[list[int], list[bytes], list[int]]] = {}
+
+    def process(self, row: Any, stamp: Any = beam.DoFn.TimestampParam) -> None:
+        # A record without a value is a tombstone or a pulse (ops/stack): it carries the clock and nothing else.
+        if row.value is not None:
+            offsets, values, stamps = self.found.setdefault((row.topic, row.partition), ([], [], []))
+            offsets.append(row.offset)
+            values.append(row.value)
+            stamps.append(stamp.micros)
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        for (topic, partition), (offsets, values, stamps) in self.found.items():
+            raw = Raw(topic, partition, offsets, values, stamps)
+            yield WindowedValue(raw, Timestamp(micros=min(stamps)), (GlobalWindow(),))

@@ -56,6 +56,11 @@ def text_of(line: bytes) -> bytes:
     return line[line.index(b"\0") + 1 :]
 
 
+def account_of(line: bytes) -> bytes:
+    """The account in a line's sorting key; empty where the record has none."""
+    return line[20 : line.index(b"\0")]
+
+
 @cache
 def form_of(record: type, **counts: int) -> bytes:
     """The record's JSON without event_id and with %s for each value; a tuple that has a count has that many items."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import apache_beam as beam
@@ -22,12 +23,19 @@ RECORDS, DEADLETTERS = "records", "deadletters"
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Consecutive records of a topic and partition as received: JSON lines, or what Avro's reader gave."""
+    """Records of a topic and partition as received: JSON, or what Avro's reader gave.
+
+    Fields:
+      offsets: of every value; of a file its line numbers from zero.
+      arrived_at: when the broker appended every value, microseconds; it replaces what the payload says. None: of a
+        file, whose records say it.
+    """
 
     topic: str
     partition: int
-    offset: int
-    values: list[Any]
+    offsets: Sequence[int]
+    values: Sequence[Any]
+    arrived_at: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,17 +83,17 @@ def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
     kind = BY_NAME[raw.topic].record
     good: list[Input] = []
     bad: list[DeadLetter] = []
-    for at, value in enumerate(raw.values):
+    for offset, value, arrived_at in zip(raw.offsets, raw.values, raw.arrived_at or repeat(None), strict=False):
         try:
             record = from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)
+            if arrived_at is not None:
+                record = msgspec.structs.replace(record, arrived_at=Time(arrived_at))
             bounds.check(record)
         except (msgspec.DecodeError, ValueError) as error:
             payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
             reason = f"{kind.__name__}: {error}"
             bad.append(
-                DeadLetter(
-                    topic=raw.topic, partition=raw.partition, offset=raw.offset + at, payload=payload, reason=reason
-                )
+                DeadLetter(topic=raw.topic, partition=raw.partition, offset=offset, payload=payload, reason=reason)
             )
         else:
             good.append(record)

@@ -60,7 +60,7 @@ def parsed(day: Day) -> tuple[list[Input], list[DeadLetter]]:
     records: list[Input] = []
     letters: list[DeadLetter] = []
     for topic, values in day.items():
-        good, bad = parse(Raw(topic, 3, 100, values), BOUNDS)
+        good, bad = parse(Raw(topic, 3, range(100, 100 + len(values)), values), BOUNDS)
         records += good
         letters += bad
     return records, letters
@@ -119,7 +119,7 @@ def test_a_bad_line_is_a_dead_letter_and_harms_no_other(name: str) -> None:
 def test_an_avro_record_with_nan_is_a_dead_letter() -> None:
     time = days.MANIFEST.opens_at
     value = {"arrived_at": time, "symbol": "S0", "price": float("nan"), "as_of": time}
-    good, (letter,) = parse(Raw("prices.v1", 0, 7, [value]), BOUNDS)
+    good, (letter,) = parse(Raw("prices.v1", 0, [7], [value]), BOUNDS)
     assert (good, letter.offset) == ([], 7)
     assert "found nan - at `$.price`" in letter.reason
 

@@ -60,9 +60,9 @@ def stream_of(day: Path, *, jumps: int) -> TestStream:
     for topic, path in files_of(day):
         for raw in read_file((topic, str(path))):
             for value in raw.values:
-                good, _ = parse(Raw(topic, 0, 0, [value]), monitor.bounds)
+                good, _ = parse(Raw(topic, 0, [0], [value]), monitor.bounds)
                 if good:
-                    stamped.append((int(good[0].arrived_at or 0), Raw(topic, 0, 0, [value])))
+                    stamped.append((int(good[0].arrived_at or 0), Raw(topic, 0, [0], [value])))
     stamped.sort(key=lambda pair: pair[0])
     stream = TestStream().advance_watermark_to(Timestamp(micros=manifest.begin))
     size = len(stamped) // jumps + 1
@@ -114,7 +114,7 @@ def test_a_record_behind_the_watermark_is_applied_at_the_next_instant(tmp_path: 
     late = Fill(fill_id="F", account_id="A0", symbol="S0", quantity=Quantity(10**6), price=99.0, arrived_at=at(90))
 
     def raw(record: Input) -> TimestampedValue:
-        value = Raw(BY_RECORD[type(record)].name, 0, 0, [to_json(record)])
+        value = Raw(BY_RECORD[type(record)].name, 0, [0], [to_json(record)])
         return TimestampedValue(value, Timestamp(micros=int(record.arrived_at or 0)))
 
     stream = TestStream().advance_watermark_to(Timestamp(micros=days.OPENS)).add_elements(map(raw, early))

@@ -1,0 +1,177 @@
+"""Capture what a live run consumed, as a day that Direct replays, and what it published, as a replay's outputs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.day import Manifest, write_manifest
+from pipeline.job import LiveJob
+from pipeline.kafka import Kafka, Setting
+from pipeline.sources import RECEIVED
+from schemas.scalars import Time
+from schemas.topics import INPUTS, OUTPUTS
+from transforms.lines import key_of
+
+Offsets = Mapping[tuple[str, int], int]
+_ENDED = KafkaError._PARTITION_EOF
+
+
+class CaptureError(ValueError):
+    """Topics that make no day; the text says why."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The topics of a cluster as they are now: every record up to the offsets that were next when it was opened."""
+
+    kafka: Kafka
+    topics: tuple[str, ...]
+
+    def records(self, begin: Offsets | None = None) -> Iterator[Message]:
+        """Every record with a value, by partition in order; from the offsets given, or the beginning.
+
+        Raises:
+          KafkaException: the brokers do not answer, or a topic is not there.
+        """
+        settings = {
+            "group.id": self.kafka.group + ".capture",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+        consumer = Consumer(self.kafka.client(settings))
+        try:
+            ends = {place: offset for place, offset in _ends(consumer, self.topics).items() if offset > 0}
+            starts = begin or {}
+            consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in ends])
+            while ends:
+                for message in consumer.consume(10_000, 1.0):
+                    place, offset = (str(message.topic()), message.partition() or 0), message.offset() or 0
+                    error = message.error()
+                    if error is not None and error.code() != _ENDED:
+                        raise KafkaException(error)
+                    end = ends.get(place)
+                    if end is None:
+                        continue
+                    if error is None and offset < end and message.value() is not None:
+                        yield message
+                    # At a partition's end the offset is the next one.
+                    if offset + (error is None) >= end:
+                        del ends[place]
+        finally:
+            consumer.close()
+
+
+def _ends(consumer: Consumer, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    known = consumer.list_topics(timeout=30).topics
+    missing = [topic for topic in topics if topic not in known]
+    if missing:
+        raise CaptureError(f"topics: expected {', '.join(missing)} on the broker, found none; `margin up` creates them")
+    places = [TopicPartition(topic, partition) for topic in topics for partition in known[topic].partitions]
+    return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in places}
+
+
+def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None) -> Manifest:
+    """Write what the input topics hold as a day: a file a topic, in order of arrival, and its manifest.
+
+    Raises:
+      CaptureError: nothing is there, or the broker did not stamp the records.
+      KafkaException: the brokers do not answer.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for message in Log(job.kafka, tuple(topic.name for topic in INPUTS)).records(begin):
+        _, milliseconds = message.timestamp()
+        found.setdefault(str(message.topic()), []).append(
+            {
+                "partition": message.partition(),
+                "offset": message.offset(),
+                "arrived_at": milliseconds * 1000,
+                "value": message.value(),
+            }
+        )
+    if not found:
+        raise CaptureError(f"{job.kafka.bootstrap}: expected records on the input topics, found none")
+    folder.mkdir(parents=True, exist_ok=True)
+    for topic, records in found.items():
+        records.sort(key=lambda record: (record["arrived_at"], record["partition"], record["offset"]))
+        with (folder / f"{topic}{RECEIVED}").open("wb") as out:
+            fastavro.writer(out, _SCHEMA, records, codec="deflate")
+    stamps = [records[end]["arrived_at"] for records in found.values() for end in (0, -1)]
+    manifest = manifest_of(job, min(stamps), max(stamps))
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def manifest_of(job: LiveJob, first: int, last: int) -> Manifest:
+    """The manifest of what a job received between two stamps, microseconds; it closes at the instant after the last."""
+    step = job.interval_ms * 1000
+    opens, closes = first // step * step, (last // step + 1) * step
+    return Manifest(
+        business_date=_datetime(first).date(),
+        calendar=job.calendar,
+        interval_ms=job.interval_ms,
+        opens_at=_datetime(opens),
+        closes_at=_datetime(closes),
+        clock=job.clock,
+        rulebooks=job.rulebooks,
+    )
+
+
+def capture_outputs(job: LiveJob, folder: Path) -> dict[str, int]:
+    """Write what the output topics hold as a replay writes it: a file a topic, sorted, each line once; how many lines.
+
+    Raises:
+      CaptureError, KafkaException: as capture_day.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = tuple(topic.name for topic in OUTPUTS)
+    lines: dict[str, set[tuple[bytes, bytes]]] = {name: set() for name in names}
+    for message in Log(job.kafka, names).records():
+        text: Any = message.value()
+        head = msgspec.json.decode(text, type=_Head)
+        lines[str(message.topic())].add((key_of(head.instant, head.account_id), text))
+    for name, found in lines.items():
+        (folder / f"{name}.jsonl").write_bytes(b"".join(text + b"\n" for _, text in sorted(found)))
+    return {name: len(found) for name, found in lines.items()}
+
+
+def lines_before(path: Path, instant: int) -> list[bytes]:
+    """The lines of an output file that were published before an instant, microseconds, in order."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [line for line in lines if msgspec.json.decode(line, type=_Head).instant < instant]
+
+
+class _Head(msgspec.Struct):
+    as_of: dt.datetime | int = 0
+    account_id: str = ""
+
+    @property
+    def instant(self) -> int:
+        return int(Time.parse(self.as_of))
+
+
+_SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "Received",
+        "namespace": "margin",
+        "doc": "A record of a topic as the broker gave it.",
+        "fields": [
+            {"name": "partition", "type": "int"},
+            {"name": "offset", "type": "long"},
+            {"name": "arrived_at", "type": "long"},
+            {"name": "value", "type": "bytes"},
+        ],
+    }
+)
+
+
+def _datetime(microseconds: int) -> dt.datetime:
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=microseconds)

@@ -1,0 +1,38 @@
+"""Run the graph live: from Kafka to Kafka, without an end."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
+
+from pipeline.day import sessions_around
+from pipeline.graph import MonitorMargin
+from pipeline.job import LiveJob
+from pipeline.rules import load_rulebook
+from pipeline.sinks import WriteKafka
+
+
+def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
+    """The graph of a live job, its calendar around the date that it is submitted on.
+
+    Raises:
+      ConfigurationError, DayError: before anything starts.
+    """
+    return MonitorMargin(
+        rulebooks=tuple(sorted(map(load_rulebook, job.rulebooks), key=lambda book: book.effective_at)),
+        sessions=sessions_around(date, job.calendar),
+        bounds=job.bounds(None),
+        interval=job.interval_ms * 1000,
+        shards=job.shards,
+    )
+
+
+def run_live(job: LiveJob, source: beam.PTransform, options: PipelineOptions, date: dt.date) -> PipelineResult:
+    """Submit the graph; the result does not wait for an end that never comes."""
+    pipeline = beam.Pipeline(options=options)
+    raws = pipeline | "ReadKafka" >> source
+    _ = raws | "MonitorMargin" >> live_monitor(job, date) | "WriteKafka" >> WriteKafka(job.kafka)
+    return pipeline.run()
