@@ -41,7 +41,7 @@ class Log:
         Raises:
           KafkaException: the brokers do not answer, or a topic is not there.
         """
-        settings = {
+        settings: dict[str, Setting] = {
             "group.id": self.kafka.group + ".capture",
             "enable.auto.commit": False,
             "enable.partition.eof": True,

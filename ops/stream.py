@@ -48,9 +48,9 @@ def records_of(day: Path) -> Iterator[tuple[int, str, Any]]:
     return heapq.merge(*(_of_file(topic, path) for topic, path in files_of(day)), key=lambda found: found[0])
 
 
-def _of_file(topic: str, path: Path) -> Iterator[tuple[int, str, Any]]:
+def _of_file(topic: str, path: str) -> Iterator[tuple[int, str, Any]]:
     kind, arrived_at = BY_NAME[topic].record, 0
-    for raw in read_file((topic, str(path))):
+    for raw in read_file((topic, path)):
         for value in raw.values:
             try:
                 record = from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)

@@ -11,6 +11,8 @@ from typing import Literal
 import exchange_calendars
 import pandas as pd
 import pydantic
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
 
 from risk.sessions import Sessions
 from schemas.scalars import Time
@@ -51,27 +53,29 @@ class Manifest(pydantic.BaseModel, extra="forbid"):
         return int(Time.parse(self.opens_at))
 
 
-def load_manifest(folder: Path) -> Manifest:
-    """The manifest of a day folder. Raises DayError."""
-    path = folder / "manifest.json"
+def load_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a day's folder, on this machine or at s3:// or gs://. Raises DayError."""
+    path = FileSystems.join(str(folder), "manifest.json")
     try:
-        return Manifest.model_validate_json(path.read_text())
-    except OSError as error:
-        raise DayError(
-            f"{path}: {error.strerror}; a day is a folder with manifest.json and <topic>.jsonl files"
-        ) from error
+        with FileSystems.open(path) as file:
+            return Manifest.model_validate_json(file.read())
+    except (OSError, BeamIOError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DayError(f"{path}: {reason}; a day is a folder with manifest.json and <topic>.jsonl files") from error
     except pydantic.ValidationError as error:
         raise DayError(f"{path}: {error}") from error
 
 
-def files_of(folder: Path) -> list[tuple[str, Path]]:
-    """(topic, file) of a day's inputs. Raises DayError for a file that is no input topic's."""
+def files_of(folder: Path | str) -> list[tuple[str, str]]:
+    """(topic, path) of a day's inputs. Raises DayError for a file that is no input topic's."""
     names = {topic.name for topic in INPUTS}
     found = []
-    for path in sorted(folder.iterdir()):
-        if path.name == "manifest.json" or path.suffix not in (".jsonl", ".avro"):
+    matched = FileSystems.match([FileSystems.join(str(folder), "*")])[0].metadata_list
+    for path in sorted(file.path for file in matched):
+        stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+        if suffix not in ("jsonl", "avro"):
             continue
-        topic = path.stem.removesuffix(".received")
+        topic = stem.removesuffix(".received")
         if topic not in names:
             raise DayError(f"{path}: expected one of {', '.join(sorted(names))}, found {topic}")
         found.append((topic, path))

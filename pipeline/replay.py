@@ -40,9 +40,14 @@ def monitor_of(
     )
 
 
+def place(folder: Path | str) -> str:
+    """An address as it is; a folder of this machine absolute, since workers have working folders of their own."""
+    return str(folder) if "://" in str(folder) else str(Path(folder).absolute())
+
+
 def replay(
-    day: Path,
-    out: Path,
+    day: Path | str,
+    out: Path | str,
     options: PipelineOptions,
     *,
     job: Job | None = None,
@@ -51,11 +56,12 @@ def replay(
     **flags: bool,
 ) -> None:
     """Run a day's files through the graph into a folder of outputs. Raises DayError, ConfigurationError or OSError."""
+    day, out = place(day), place(out)
     manifest = load_manifest(day)
     files = files_of(day)
     if not files:
         raise DayError(f"{day}: expected <topic>.jsonl or .avro files beside manifest.json, found none")
     monitor = monitor_of(manifest, job=job, rules=rules, shards=shards, **flags)
     with beam.Pipeline(options=options) as pipeline:
-        raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, str(path.absolute())) for topic, path in files))
-        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(str(out.absolute()))
+        raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, path) for topic, path in files))
+        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(out)

@@ -13,6 +13,8 @@ from typing import Any
 import apache_beam as beam
 import msgspec
 import zstandard
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -29,10 +31,12 @@ class WriteDay(beam.PTransform):
 
     def expand(self, outputs: tuple[beam.PCollection, ...]) -> beam.PCollection:
         """Pack the lines before they leave their stage, gather each topic's, sort and write them."""
-        folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for topic in WRITTEN:
-            (folder / f"{topic.name}.jsonl").write_bytes(b"")
+        # Beam cannot write an empty object to S3: at an address a topic without records has no file.
+        if "://" not in self.folder:
+            folder = Path(self.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            for topic in WRITTEN:
+                (folder / f"{topic.name}.jsonl").write_bytes(b"")
         packed = [part | f"Pack{n}" >> beam.ParDo(_Pack()) for n, part in enumerate(outputs)]
         runs = packed | "Outputs" >> beam.Flatten()
         return runs | "ByTopic" >> beam.GroupByKey() | "Write" >> beam.Map(write_topic, self.folder)
@@ -87,12 +91,12 @@ def in_order(runs: Iterable[bytes]) -> Iterator[bytes]:
 def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:
     """Write a topic's file in place of what was there; the path."""
     topic, runs = group
-    path = Path(folder) / f"{topic}.jsonl"
-    part = path.with_suffix(".part")
-    with part.open("wb") as out:
-        out.writelines(text_of(line) for line in in_order(runs))
-    part.replace(path)
-    return str(path)
+    path, part = (FileSystems.join(folder, f"{topic}.{suffix}") for suffix in ("jsonl", "part"))
+    with FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as out:
+        for line in in_order(runs):
+            out.write(text_of(line))
+    FileSystems.rename([part], [path])
+    return path
 
 
 class UndeliveredError(RuntimeError):

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import fastavro
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.kafka import ReadFromKafka
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
@@ -41,7 +42,7 @@ class ReadDay(beam.PTransform):
 def read_file(file: tuple[str, str]) -> Iterator[Raw]:
     """A file's records in blocks; the offset is the line number from zero, or of a captured file the broker's."""
     topic, path = file
-    with Path(path).open("rb") as lines:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as lines:
         if path.endswith(RECEIVED):
             yield from _received(topic, fastavro.reader(lines))
             return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from runners import direct, flink, prism, spark
+from runners import dataflow, direct, emr, flink, prism, spark
 from runners.engine import Engine
 
-ENGINES: dict[str, Engine] = {module.ENGINE.name: module.ENGINE for module in (direct, prism, flink, spark)}
+ENGINES: dict[str, Engine] = {
+    module.ENGINE.name: module.ENGINE for module in (direct, prism, flink, spark, emr, dataflow)
+}

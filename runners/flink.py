@@ -6,15 +6,14 @@ from runners.engine import Capability, Engine, Run
 from runners.harness.command import environment_flags
 from runners.java import assembled
 
-EMBEDDED = "[local]"
-
 
 def _flags(run: Run) -> list[str]:
     flags = [
         "--runner=FlinkRunner",
         "--flink_version=1.19",
         f"--flink_job_server_jar={run.job_server or assembled('flink-job-server')}",
-        f"--flink_master={run.master or EMBEDDED}",
+        # A packaged jar takes the cluster that it is given to; [local] would run it inside the client.
+        f"--flink_master={run.master or ('[auto]' if run.package else '[local]')}",
         f"--parallelism={run.parallelism}",
         *environment_flags(),
     ]
@@ -23,6 +22,8 @@ def _flags(run: Run) -> list[str]:
     if run.live:
         # Not data_buffer_time_limit_ms: it corrupts streams under load (runtime.md, trap 19).
         flags += ["--streaming", "--max_bundle_size=500", "--max_bundle_time_mills=50"]
+        # Flink's own 200 ms would be waited for at every instant.
+        flags.append("--auto_watermark_interval=50")
     if run.checkpoint_ms is not None:
         flags.append(f"--checkpointing_interval={run.checkpoint_ms}")
     return flags

@@ -29,7 +29,9 @@ def assembled(module: Module) -> Path:
         goal = ("-B", "-q", "-f", PROJECT / "pom.xml", "package", "-pl", module, f"-Dmargin.build={JARS}")
         run(mvn, *goal, what=f"{module} with Maven")
 
-    return built(JARS / name, build, sources=[PROJECT / "pom.xml", PROJECT / module / "pom.xml"])
+    poms = (PROJECT / "pom.xml", PROJECT / module / "pom.xml")
+    # A cluster's node has the jars and not what they are built of.
+    return built(JARS / name, build, sources=[pom for pom in poms if pom.exists()])
 
 
 def _command(name: str, package: str) -> str:

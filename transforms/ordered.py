@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gc
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heappop, heappush
+from itertools import groupby
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -20,6 +22,7 @@ from apache_beam.coders import BytesCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.shared import Shared
 from apache_beam.utils.timestamp import Timestamp
 
 #: Told how far each key has come, for a progress bar of a runner in this process: (key, microseconds).
@@ -137,48 +140,68 @@ def _at(microseconds: int) -> Timestamp:
     return Timestamp(micros=microseconds)
 
 
+class _Worker(dict[Any, "_Kept"]):
+    """What a worker's process keeps between bundles, by key; whoever works on a key takes it out."""
+
+
 @dataclass(slots=True)
 class _Kept:
-    """A key's state and the items that wait for it, as of a token; spent counts items that the bag has too many."""
+    """A key's state and the items that wait for it, as of a token.
+
+    Fields:
+      stores: of the bundle that is working on it; cells that the state fetches later are read through them.
+      journal: bytes of the items in the bag that the state has taken in and the cells have not.
+      sizes: bytes of the cells that were written.
+    """
 
     token: bytes
-    state: Any
-    waiting: list[bytes]
-    spent: int = 0
+    stores: dict[str, Any]
+    state: Any = None
+    waiting: list[bytes] = field(default_factory=list)
+    journal: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+#: The cells are written once the journal has this many bytes and this share of theirs: rarely enough to cost little,
+#: often enough that a worker that takes over has seconds of the stream to go through again (docs/performance.md).
+JOURNAL, JOURNAL_SHARE = 1 << 18, 0.25
 
 
 def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
     """The stateful DoFn of a fold: a bag of arrivals, a cell of state each, one timer family with a tag per instant.
 
-    An engine may fire one timer a bundle, and to read the cells and the bag each time would then cost more than the
-    fold. So a worker keeps both between bundles, and a token beside them, a hash of all that was ever written, says
-    whether what it keeps is what was committed last. An item of the bag is the instant that it waits for, eight bytes,
-    and its payload; those that the state has passed are spent, and leave the bag once they are more than the others.
+    What is committed is the cells as of some instant and, in the bag, every arrival since: the fold is deterministic,
+    so the state is the cells advanced through that journal. An instant thus writes next to nothing, and the cells only
+    when the journal has outgrown them. A worker keeps the state between bundles, and a token beside it, the instant
+    that was processed last and a hash of all that ever arrived, says whether what it keeps is what was committed last;
+    where it is not (a bundle failed, the key was elsewhere) the state is made again.
+
+    An item of the bag is the instant that it is processed at, eight bytes, and its payload.
     """
     waiting = BagStateSpec(f"{name}_waiting", BytesCoder())
     cells = {cell: ReadModifyWriteStateSpec(f"{name}_{cell}", BytesCoder()) for cell in (*fold.cells, _TOKEN)}
     wake = TimerSpec(f"{name}_wake", TimeDomain.WATERMARK)
 
     class AdvanceUnbounded(beam.DoFn):
-        """State is loaded where another bundle failed or ran elsewhere; only its changed cells are written."""
+        """One key's arrivals and instants, as the engine gives them."""
+
+        def __init__(self) -> None:
+            # An engine may give a key's bundles to one instance now and to another then, in one process.
+            self.worker = Shared()
 
         def setup(self) -> None:
             _collect_garbage_seldom()
-            self.kept: dict[Any, _Kept] = {}
-            self.stores: dict[Any, dict[str, Any]] = {}
+            self.kept: _Worker = self.worker.acquire(_Worker)
 
         def _take(self, key: Any, bag: Any, stores: Iterable[Any]) -> _Kept:
-            """What was committed last; whoever changes it puts it back into kept with its new token."""
-            mine = self.stores[key] = dict(zip(cells, stores, strict=True))
+            """What was committed last; whoever changes it puts it back with its new token."""
+            mine = dict(zip(cells, stores, strict=True))
             committed = mine[_TOKEN].read() or b""
             kept = self.kept.pop(key, None)
             if kept is None or kept.token != committed:
-                state = fold.start()
-                # Through self: some cells are read later, in a bundle with stores of its own.
-                state.load(lambda cell: self.stores[key][cell].read())
-                items = list(bag.read())
-                later = sorted(item for item in items if _instant_of(item) > state.now)
-                kept = _Kept(committed, state, later, len(items) - len(later))
+                kept = _Kept(committed, mine)
+                _load(fold, kept, bag.read())
+            kept.stores = mine
             return kept
 
         def process(self, element: tuple[Any, bytes], bag: Any, timer: Any, *stores: Any) -> None:
@@ -191,7 +214,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
                 heappush(kept.waiting, item)
             for instant in {_instant_of(item) for item in items}:
                 timer.set(_at(instant), dynamic_timer_tag=str(instant))
-            self._keep(key, kept, [payload])
+            self._keep(key, kept, kept.token[:8] or _NEVER, payload)
 
         def wake(self, key: Any, fired: Timestamp, bag: Any, timer: Any, **stores: Any) -> Iterator[Any]:
             until = fired.micros
@@ -199,31 +222,37 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
                 return
             kept = self._take(key, bag, stores.values())
             state, arrivals = kept.state, []
+            # An instant without arrivals has to be gone through again, too.
+            kept.journal += len(kept.token)
             while kept.waiting and _instant_of(kept.waiting[0]) <= until:
-                arrivals.append(fold.decode(heappop(kept.waiting)[8:]))
-            kept.spent += len(arrivals)
-            if kept.spent > len(kept.waiting):
-                bag.clear()
-                for item in kept.waiting:
-                    bag.add(item)
-                kept.spent = 0
+                item = heappop(kept.waiting)
+                kept.journal += len(item)
+                arrivals.append(fold.decode(item[8:]))
             before = fold.next_deadline(state)
             for output in fold.advance(state, arrivals, until):
                 yield TimestampedValue(output, fired)
             deadline = fold.next_deadline(state)
             if deadline != before and deadline < _FOREVER:
                 timer.set(_at(deadline), dynamic_timer_tag=str(deadline))
-            changed = dict(state.drain())
-            for cell, content in changed.items():
-                stores[cell].write(content)
-            self._keep(key, kept, changed.values())
+            if kept.journal > max(JOURNAL, JOURNAL_SHARE * sum(kept.sizes.values())):
+                self._write(kept, bag)
+            done = max(until.to_bytes(8, "big"), kept.token[:8])
+            self._keep(key, kept, done)
 
-        def _keep(self, key: Any, kept: _Kept, written: Iterable[bytes]) -> None:
-            before = kept.token
-            for content in written:
-                kept.token = blake2b(content, key=kept.token, digest_size=16).digest()
-            if kept.token != before:
-                self.stores[key][_TOKEN].write(kept.token)
+        def _write(self, kept: _Kept, bag: Any) -> None:
+            for cell, content in kept.state.drain():
+                kept.stores[cell].write(content)
+                kept.sizes[cell] = len(content)
+            bag.clear()
+            for item in kept.waiting:
+                bag.add(item)
+            kept.journal = 0
+
+        def _keep(self, key: Any, kept: _Kept, done: bytes, arrived: bytes = b"") -> None:
+            chain = blake2b(arrived, key=kept.token[8:], digest_size=16).digest() if arrived else kept.token[8:]
+            if done + chain != kept.token:
+                kept.token = done + chain
+                kept.stores[_TOKEN].write(kept.token)
             self.kept[key] = kept
 
     # Beam finds state and timers as default arguments; the cells are as many as the fold has, so the
@@ -240,7 +269,30 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
     return AdvanceUnbounded()
 
 
+def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
+    """Make a key's state again: its cells, advanced through the journal as it was the first time."""
+    state = kept.state = fold.start()
+    state.load(lambda cell: kept.stores[cell].read())
+    done = int.from_bytes(kept.token[:8] or _NEVER, "big")
+    for instant, arrived in groupby(sorted(items), key=_instant_of):
+        if instant > done:
+            kept.waiting.extend(arrived)
+            continue
+        together = list(arrived)
+        kept.journal += sum(map(len, together))
+        # Deadlines before it first: a record that came late was applied after them.
+        _run(fold, state, [], instant - fold.interval)
+        _run(fold, state, [fold.decode(item[8:]) for item in together], instant)
+    _run(fold, state, [], done)
+
+
+def _run(fold: Any, state: Any, arrivals: list[Any], until: int) -> None:
+    # What comes out was committed with what is now gone through again.
+    deque(fold.advance(state, arrivals, until), maxlen=0)
+
+
 _FOREVER = 2**62
+_NEVER = bytes(8)
 _TOKEN = "token"
 
 
