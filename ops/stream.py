@@ -103,7 +103,7 @@ def stream(
       limit: stop after so many.
       on_sent: told the number sent so far, about twice a second.
     """
-    producer = Producer(kafka.client({"linger.ms": 5, "compression.type": "lz4", "enable.idempotence": True}))
+    producer = Producer(kafka.client({"linger.ms": 10, "compression.type": "lz4", "enable.idempotence": True}))
     begun, told, first, count = time.time(), 0.0, None, 0
     shift = Shift()
     for arrived_at, topic, record in records_of(day):
