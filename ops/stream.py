@@ -21,6 +21,9 @@ from schemas.inputs import Input
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
 
+#: The name of the service that streams, in the local stack.
+SERVICE = "stream"
+
 #: Times of a record that move with its arrival; an instrument's expiry is a date of the calendar and stays.
 MOVING = ("as_of", "executed_at", "effective_at", "expires_at", "cut")
 

@@ -13,6 +13,7 @@ from transforms.parse import Bounds
 
 Seconds = Parameter[pydantic.PositiveFloat]
 Clock = Literal["log_append", "arrival"]
+ADDRESS = r"^[^:\s]+:\d+$"
 
 
 class Job(pydantic.BaseModel, extra="forbid"):
@@ -36,8 +37,11 @@ class LiveJob(Job):
       interval_ms: the evaluation grid.
       clock: when a record arrived: when the broker appended it, or when the source read it.
       checkpoint_ms: how often the state is saved.
+      flink, expansion: addresses of the session cluster's REST endpoint and of KafkaIO's expansion service.
+      pulse_ms: how often every partition has a sign of life, which the log-append clock waits for; 0 is never.
     """
 
+    name: str = pydantic.Field("margin", pattern=r"^[\w-]+$")
     calendar: str = "XNYS"
     rulebooks: list[str] = pydantic.Field(min_length=1)
     interval_ms: int = pydantic.Field(250, ge=1, le=3_600_000)
@@ -45,6 +49,9 @@ class LiveJob(Job):
     checkpoint_ms: int = pydantic.Field(5_000, ge=100)
     parallelism: int = pydantic.Field(1, ge=1)
     kafka: Kafka
+    flink: str = pydantic.Field(pattern=ADDRESS)
+    expansion: str = pydantic.Field(pattern=ADDRESS)
+    pulse_ms: int = pydantic.Field(100, ge=0)
 
 
 def load_job(name: str) -> Job:

@@ -35,6 +35,8 @@ class Run:
       package: write an executable jar there and run nothing.
       checkpoint_ms: how often a live run saves its state; None is never.
       job_server: a jar to use in place of the assembled one, such as a released one of Beam's.
+      name: of the job on a cluster.
+      resume: a checkpoint or savepoint of the same graph to go on from.
     """
 
     live: bool = False
@@ -43,6 +45,8 @@ class Run:
     package: Path | None = None
     checkpoint_ms: int | None = None
     job_server: Path | None = None
+    name: str | None = None
+    resume: Path | None = None
 
     @property
     def asks(self) -> set[Capability]:
@@ -50,7 +54,7 @@ class Run:
         wanted = {
             Capability.REPLAY: not self.live,
             Capability.LIVE: self.live,
-            Capability.RECOVERY: self.checkpoint_ms is not None,
+            Capability.RECOVERY: self.checkpoint_ms is not None or self.resume is not None,
             Capability.CLUSTER: self.master is not None,
             Capability.PACKAGE: self.package is not None,
         }

@@ -26,6 +26,12 @@ def _flags(run: Run) -> list[str]:
         flags.append("--auto_watermark_interval=50")
     if run.checkpoint_ms is not None:
         flags.append(f"--checkpointing_interval={run.checkpoint_ms}")
+        # A job that is cancelled or loses its job manager goes on from the last one.
+        flags += ["--externalized_checkpoints_enabled", "--retain_externalized_checkpoints_on_cancellation"]
+    if run.resume is not None:
+        flags.append(f"--savepoint_path={run.resume.absolute().as_uri()}")
+    if run.name is not None:
+        flags.append(f"--job_name={run.name}")
     return flags
 
 

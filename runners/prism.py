@@ -38,7 +38,7 @@ ENGINE = Engine(
         Capability.LIVE: "over the native Kafka source; p50 a fifth of a second, and about 10,000 records a second",
     },
     lacks={
-        Capability.RECOVERY: "Prism saves no checkpoint: what dies with it is read again from the start; flink recovers",
+        Capability.RECOVERY: "Prism saves no checkpoint: what dies with it is read again; flink recovers",
         Capability.CLUSTER: "Prism is one process; flink and spark have clusters",
         Capability.PACKAGE: "there is nothing to submit it to; package for flink or spark",
     },

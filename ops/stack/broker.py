@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from ops.stack.service import HOST, Service, ServiceError, free_port
 from pipeline.kafka import Kafka
 from runners.java import assembled, java
-from schemas.topics import ACCOUNTS, ACCOUNTS_STATE, BETAS, BY_NAME, INPUTS, INSTRUMENTS
+from schemas.topics import ACCOUNTS, ACCOUNTS_STATE, BETAS, BY_NAME, INSTRUMENTS
 
 #: The newest record of a key is all that these say.
 COMPACTED = {topic.name for topic in (ACCOUNTS, INSTRUMENTS, BETAS, ACCOUNTS_STATE)}
@@ -82,22 +82,22 @@ class Broker:
 
 
 def create_topics(kafka: Kafka, *, partitions: int = 1) -> list[str]:
-    """Create the monitor's topics that are not there yet, inputs with the log-append clock; their names.
+    """Create the monitor's topics that are not there yet, with the log-append clock; their names.
 
     Raises:
       ServiceError: the broker refuses.
     """
     admin = AdminClient(kafka.client())
     missing = BY_NAME.keys() - admin.list_topics(timeout=30).topics.keys()
-    inputs = {topic.name for topic in INPUTS}
     wanted = [
         NewTopic(
             name,
             partitions,
             1,
             config={
-                # The clock of the graph (design 1B); the policy fails at once on a topic without it.
-                "message.timestamp.type": "LogAppendTime" if name in inputs else "CreateTime",
+                # The clock of the graph (design 1B), whose policy fails at once on a topic without it; of outputs it
+                # says when they could be read.
+                "message.timestamp.type": "LogAppendTime",
                 "cleanup.policy": "compact" if name in COMPACTED else "delete",
             },
         )

@@ -58,7 +58,16 @@ class FlinkCluster:
         return Service(self.folder, "taskmanager", self._script("taskmanager"), None, self._environment)
 
     def start(self) -> FlinkCluster:
-        """Write the configuration and start both. Raises ServiceError or EngineMissingError."""
+        """Start what does not run of the two. Raises ServiceError or EngineMissingError."""
+        if not (self.folder / "conf" / "config.yaml").exists():
+            self._configure()
+        for service in (self.jobmanager, self.taskmanager):
+            if not service.process():
+                service.start()
+        return self
+
+    def _configure(self) -> None:
+        # Once: a job manager that is started again is found where its task manager looks for it.
         conf = self.folder / "conf"
         conf.mkdir(parents=True, exist_ok=True)
         shipped = distribution() / "conf"
@@ -82,9 +91,6 @@ class FlinkCluster:
             "state.backend.type": "hashmap",
             "state.checkpoints.dir": self.checkpoints.absolute().as_uri(),
             "state.savepoints.dir": (self.folder / "savepoints").absolute().as_uri(),
-            # A job that is cancelled or dies can be continued from its last checkpoint.
-            "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-            "execution.checkpointing.tolerable-failed-checkpoints": 10,
             "restart-strategy.type": "exponential-delay",
             "restart-strategy.exponential-delay.initial-backoff": "1 s",
             "restart-strategy.exponential-delay.max-backoff": "10 s",
@@ -92,9 +98,6 @@ class FlinkCluster:
             "heartbeat.timeout": 10000,
         }
         (conf / "config.yaml").write_text(yaml.safe_dump(settings))
-        self.jobmanager.start()
-        self.taskmanager.start()
-        return self
 
     def stop(self) -> None:
         """End both."""

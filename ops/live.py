@@ -1,0 +1,102 @@
+"""Submitting the live graph: to the cluster that a job names, in this process, or as an executable jar."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineState
+
+from ops.stack.expansion import expansion_service
+from ops.stack.service import HOST, free_port
+from pipeline.day import DayError
+from pipeline.job import LiveJob, load_live_job
+from pipeline.live import run_live
+from pipeline.replay import replay
+from pipeline.sources import ReadKafkaIO
+from runners.engine import Run
+from runners.engines import ENGINES
+from runners.session import FlinkJob, FlinkSession
+
+
+def today() -> dt.date:
+    """The date that a graph's calendar is built around."""
+    return dt.datetime.now(dt.UTC).date()
+
+
+def live_run(job: LiveJob, *, resume: Path | None = None, job_server: Path | None = None) -> Run:
+    """How a live job runs on its cluster."""
+    return Run(
+        live=True,
+        master=job.flink,
+        parallelism=job.parallelism,
+        checkpoint_ms=job.checkpoint_ms,
+        name=job.name,
+        resume=resume,
+        job_server=job_server,
+    )
+
+
+def submit(file: str, *, resume: Path | None = None, job_server: Path | None = None) -> FlinkJob:
+    """Hand a live job to the Flink cluster that it names and wait until it runs; it goes on without this process.
+
+    Raises:
+      ConfigurationError, EngineMissingError, SessionError: with what to do.
+    """
+    job = load_live_job(file)
+    options = ENGINES["flink"].options(live_run(job, resume=resume, job_server=job_server))
+    result = run_live(job, ReadKafkaIO(job.kafka, job.clock, job.expansion), options, today())
+    return FlinkSession(job.flink).wait(job.name, gone=lambda: PipelineState.is_terminal(result.state))
+
+
+def run_here(file: str, runner: str) -> None:
+    """Run a live job in this process until it is interrupted. Raises ConfigurationError, EngineRefusedError."""
+    job = load_live_job(file)
+    options = ENGINES[runner].options(Run(live=True))
+    run_live(job, native_source(job), options, today()).wait_until_finish()
+
+
+def native_source(job: LiveJob) -> beam.PTransform:
+    """The source of engines without Java."""
+    from pipeline.partitions import ReadPartitions
+
+    return ReadPartitions(job.kafka, job.clock)
+
+
+def package(runner: str, out: Path, *, job: str | None, day: Path | None, to: Path | None) -> int:
+    """Write a live job (flink) or a day's replay (spark, flink) as an executable jar; its bytes.
+
+    The expansion service runs for as long as that takes: an executable jar has KafkaIO expanded.
+
+    Raises:
+      ConfigurationError, DayError, EngineMissingError, EngineRefusedError: before anything is written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if job is not None:
+        plan = load_live_job(job)
+        run = Run(
+            live=True, parallelism=plan.parallelism, checkpoint_ms=plan.checkpoint_ms, name=plan.name, package=out
+        )
+        options = ENGINES[runner].options(run)
+        with tempfile.TemporaryDirectory() as folder, expanding(Path(folder)) as address:
+            run_live(plan, ReadKafkaIO(plan.kafka, plan.clock, address), options, today()).wait_until_finish()
+    elif day is not None and to is not None:
+        replay(day, to, ENGINES[runner].options(Run(package=out)))
+    else:
+        raise DayError("package: expected --job, or --day and --to, found neither; a jar holds one graph")
+    return out.stat().st_size
+
+
+@contextmanager
+def expanding(folder: Path) -> Iterator[str]:
+    """The address of an expansion service that runs meanwhile."""
+    port = free_port()
+    service = expansion_service(folder, port).start()
+    try:
+        yield f"{HOST}:{port}"
+    finally:
+        service.stop()

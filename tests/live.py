@@ -1,0 +1,106 @@
+"""A live run for a test: a stack of its own on free ports, a day streamed into it, and its end told by markers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+
+from ops.capture import capture_day, capture_outputs, lines_before
+from ops.stack.service import free_port
+from ops.stack.stack import Stack
+from pipeline.job import LiveJob, load_live_job
+from pipeline.replay import replay
+from runners.engine import Run
+from runners.engines import ENGINES
+from schemas.codec import from_json, to_json
+from schemas.ids import shard_of
+from schemas.inputs import Cash
+from schemas.outputs import Alert
+from schemas.scalars import Money
+from schemas.topics import ALERTS, CASH, DEADLETTER, OUTPUTS
+
+_numbers = count()
+
+
+def job_file(folder: Path, **changes: Any) -> Path:
+    """The live job that ships, on free ports, with what the test changes."""
+    shipped = load_live_job("live").model_dump(mode="json")
+    ports = {name: f"127.0.0.1:{free_port()}" for name in ("flink", "expansion", "kafka")}
+    kafka = {**shipped["kafka"], "bootstrap": ports.pop("kafka")}
+    file = folder / f"job{next(_numbers)}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({**shipped, **ports, "kafka": kafka, **changes}))
+    return file
+
+
+@contextmanager
+def stack(folder: Path, **changes: Any) -> Iterator[Stack]:
+    """A running stack, ended afterwards."""
+    found = Stack(str(job_file(folder, **changes)), folder)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+class Markers:
+    """Accounts that nobody has, one a shard: once their alerts are out, so is all that came before them."""
+
+    def __init__(self, job: LiveJob) -> None:
+        self.job = job
+        self.consumer = Consumer(job.kafka.client({"group.id": "markers", "enable.auto.commit": False}))
+        partitions = self.consumer.list_topics(timeout=30).topics[ALERTS.name].partitions
+        self.consumer.assign([TopicPartition(ALERTS.name, partition, OFFSET_END) for partition in partitions])
+        self.consumer.poll(0.5)
+
+    def send(self) -> set[str]:
+        """Send one for every shard; their ids."""
+        own = f"MARK-{time.time_ns()}"
+        found: dict[int, str] = {}
+        for number in count():
+            name = f"{own}-{number}"
+            found.setdefault(shard_of(name, self.job.shards), name)
+            if len(found) == self.job.shards:
+                break
+        producer = Producer(self.job.kafka.client())
+        for name in found.values():
+            cash = Cash(cash_id=name, account_id=name, amount=Money(10_000), kind="DEPOSIT")
+            producer.produce(CASH.name, to_json(cash), name.encode())
+        assert not producer.flush(60)
+        return set(found.values())
+
+    def settle(self, timeout: float = 240) -> None:
+        """Send markers and wait for their alerts; an AssertionError after `timeout` seconds, which a run hangs for."""
+        missing, deadline = self.send(), time.monotonic() + timeout
+        while missing:
+            assert time.monotonic() < deadline, f"the job has not come to {missing}"
+            for message in self.consumer.consume(1000, 0.5):
+                if message.error() is None:
+                    missing.discard(from_json(Alert, bytes(message.value() or b"")).account_id)
+
+
+def published_and_replayed(job: LiveJob, folder: Path) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+    """What a live run published and what Direct makes of the captured day, by topic, before the day's last instant.
+
+    Dead letters are left out, as in design 6; so is what a replayed day does when it closes.
+    """
+    manifest = capture_day(job, folder / "day")
+    capture_outputs(job, folder / "live")
+    replay(folder / "day", folder / "direct", ENGINES["direct"].options(Run()))
+    live, direct = (
+        {
+            topic.name: lines_before(folder / name / f"{topic.name}.jsonl", manifest.horizon)
+            for topic in OUTPUTS
+            if topic is not DEADLETTER
+        }
+        for name in ("live", "direct")
+    )
+    return live, direct

@@ -1,0 +1,49 @@
+"""A live run: Kafka in, Flink, Kafka out; what it published is what a replay of what it consumed gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops.generate import write_day
+from ops.stack.stack import Stack
+from ops.stream import Pace, stream
+from tests import live
+from tests.engines import needed
+
+pytestmark = pytest.mark.xdist_group("engines")
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("day")
+    write_day(folder, scenario="disorder", accounts=60, symbols=20, seed=3, interval_ms=250)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with needed("kafka"), needed("flink"), live.stack(tmp_path_factory.mktemp("stack"), checkpoint_ms=1000) as found:
+        yield found
+
+
+def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path, tmp_path: Path) -> None:
+    """And a worker that is killed mid-stream changes nothing (design 6, property 5; `make chaos` has the others)."""
+    job = stack.job
+    markers = live.Markers(job)
+    stream(day, job.kafka, Pace(rate=800), limit=3000)
+    markers.settle()
+    family = stack.flink.taskmanager.process().children(recursive=True)  # type: ignore[union-attr]
+    (worker,) = [one for one in family if any("margin-boot-python" in word for word in one.cmdline())]
+    worker.kill()
+    psutil.wait_procs([worker])
+    stream(day, job.kafka, Pace(rate=800))
+    markers.settle()
+    assert stack.session.restarts(job.name) >= 1
+    published, replayed = live.published_and_replayed(job, tmp_path)
+    assert published["audit.v1"]
+    for topic, lines in replayed.items():
+        assert published[topic] == lines, topic
