@@ -2,7 +2,7 @@ PYTHON ?= python3
 SETUP := build/setup.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real bench test check format schemas clean
+.PHONY: help setup demo demo-real live bench bench-live chaos test check format schemas clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,17 @@ demo-real: setup ## Replay real market days (minute bars, crash days) with gener
 	  .venv/bin/margin show build/real/out/$$day --html build/real/$$day.html; \
 	done
 
+live: setup ## Start Kafka, Flink and the live job here, stream a day into it and follow it (Java 17, Maven); ends with: margin down
+	.venv/bin/margin up
+
+chaos: setup ## Kill, pause and restart every part of a live run, and compare it with its replay (some twenty minutes)
+	.venv/bin/python -W ignore -m tests.chaos
+
 bench: setup ## Measure against plain NumPy, textbook Beam and Spark (some ten minutes; Java 17 for Spark)
 	.venv/bin/python -m bench.run
 
 test: setup ## Run the tests
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 ROOMS := schemas risk transforms pipeline runners ops bench tests
 

@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from pipeline.day import Manifest, write_manifest
 from pipeline.job import LiveJob
 from pipeline.kafka import Kafka, Setting
+from pipeline.registry import unframed
 from pipeline.sources import RECEIVED
 from schemas.scalars import Time
 from schemas.topics import INPUTS, OUTPUTS
@@ -86,6 +87,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None) -> Man
       KafkaException: the brokers do not answer.
     """
     found: dict[str, list[dict[str, Any]]] = {}
+    decode = job.formats.decoder()
     for message in Log(job.kafka, tuple(topic.name for topic in INPUTS)).records(begin):
         _, milliseconds = message.timestamp()
         found.setdefault(str(message.topic()), []).append(
@@ -93,7 +95,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None) -> Man
                 "partition": message.partition(),
                 "offset": message.offset(),
                 "arrived_at": milliseconds * 1000,
-                "value": message.value(),
+                "value": unframed(decode, str(message.topic()), bytes(message.value() or b"")),
             }
         )
     if not found:
@@ -133,8 +135,9 @@ def capture_outputs(job: LiveJob, folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(topic.name for topic in OUTPUTS)
     lines: dict[str, set[tuple[bytes, bytes]]] = {name: set() for name in names}
+    decode = job.formats.decoder()
     for message in Log(job.kafka, names).records():
-        text: Any = message.value()
+        text = unframed(decode, str(message.topic()), bytes(message.value() or b""))
         head = msgspec.json.decode(text, type=_Head)
         lines[str(message.topic())].add((key_of(head.instant, head.account_id), text))
     for name, found in lines.items():

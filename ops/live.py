@@ -48,6 +48,7 @@ def submit(file: str, *, resume: Path | None = None, job_server: Path | None = N
       ConfigurationError, EngineMissingError, SessionError: with what to do.
     """
     job = load_live_job(file)
+    job.formats.check()
     options = ENGINES["flink"].options(live_run(job, resume=resume, job_server=job_server))
     result = run_live(job, ReadKafkaIO(job.kafka, job.clock, job.expansion), options, today())
     return FlinkSession(job.flink).wait(job.name, gone=lambda: PipelineState.is_terminal(result.state))
@@ -56,6 +57,7 @@ def submit(file: str, *, resume: Path | None = None, job_server: Path | None = N
 def run_here(file: str, runner: str) -> None:
     """Run a live job in this process until it is interrupted. Raises ConfigurationError, EngineRefusedError."""
     job = load_live_job(file)
+    job.formats.check()
     options = ENGINES[runner].options(Run(live=True))
     run_live(job, native_source(job), options, today()).wait_until_finish()
 

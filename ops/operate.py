@@ -30,9 +30,11 @@ def _said() -> Iterator[None]:
     from confluent_kafka import KafkaException
 
     from ops.capture import CaptureError
+    from ops.exporter import ExporterError
     from ops.stack.service import ServiceError
     from pipeline.configuration import ConfigurationError
     from pipeline.day import DayError
+    from pipeline.registry import RegistryError
     from runners.artifact import EngineMissingError
     from runners.engine import EngineRefusedError
     from runners.session import SessionError
@@ -40,7 +42,16 @@ def _said() -> Iterator[None]:
     known = (ConfigurationError, DayError, EngineMissingError, EngineRefusedError)
     try:
         yield
-    except (*known, ServiceError, SessionError, CaptureError, KafkaException, OSError) as error:
+    except (
+        *known,
+        ServiceError,
+        SessionError,
+        CaptureError,
+        ExporterError,
+        RegistryError,
+        KafkaException,
+        OSError,
+    ) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
 
@@ -133,10 +144,12 @@ def stream_(
         from pipeline.job import load_live_job
 
         with console.status("streaming") as status:
+            plan = load_live_job(job)
             count = stream(
                 day,
-                load_live_job(job).kafka,
+                plan.kafka,
                 Pace(speed=speed, rate=rate),
+                formats=plan.formats,
                 limit=limit,
                 on_sent=lambda sent: status.update(f"streaming: {sent:,} records"),
             )
@@ -201,6 +214,20 @@ def capture(
         if outputs is not None:
             for topic, count in capture_outputs(plan, outputs).items():
                 console.print(f"{count:>9,}  {topic}.jsonl", highlight=False)
+
+
+@app.command()
+def exporter(
+    job: JobFile = "live",
+    port: Annotated[int, typer.Option(help="that Prometheus scrapes")] = 9464,
+    host: Annotated[str, typer.Option(help="to listen on; the metrics have no password")] = "127.0.0.1",
+) -> None:
+    """Serve a live job's metrics for Prometheus."""
+    with _said():
+        from ops.exporter import export
+        from pipeline.job import load_live_job
+
+        export(load_live_job(job), port, host)
 
 
 @app.command()

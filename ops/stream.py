@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from pipeline.day import files_of
 from pipeline.kafka import Kafka
+from pipeline.registry import JSON, Formats
 from pipeline.sources import read_file
 from schemas.codec import from_avro_dict, from_json, to_json
 from schemas.inputs import Input
@@ -97,18 +98,20 @@ def stream(
     kafka: Kafka,
     pace: Pace,
     *,
+    formats: Formats = JSON,
     limit: int | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> int:
     """Produce a day's records in order of arrival; how many. Raises DayError, or KafkaException where it is refused.
 
     Args:
+      formats: what each topic takes.
       limit: stop after so many.
       on_sent: told the number sent so far, about twice a second.
     """
     producer = Producer(kafka.client({"linger.ms": 10, "compression.type": "lz4", "enable.idempotence": True}))
     begun, told, first, count = time.time(), 0.0, None, 0
-    shift = Shift()
+    shift, encode = Shift(), formats.encoder()
     for arrived_at, topic, record in records_of(day):
         first = arrived_at if first is None else first
         due = begun + pace.due(count, (arrived_at - first) / 1e6)
@@ -120,7 +123,7 @@ def stream(
             key, value = b"", record
         else:
             key = str(getattr(record, BY_NAME[topic].key)).encode()
-            value = to_json(shift.moved(record))
+            value = encode(topic, to_json(shift.moved(record)))
         _produce(producer, topic, value, key)
         count += 1
         if on_sent is not None and time.time() - told > 0.5:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.job import LiveJob
 from pipeline.kafka import Setting
+from pipeline.registry import unframed
 from schemas.codec import from_json
 from schemas.outputs import AccountState, Alert, Liquidation, MarginCall, Restriction
 from schemas.topics import ACCOUNTS_STATE, ALERTS, BY_NAME, INPUTS, LIQUIDATIONS, MARGIN_CALLS, RESTRICTIONS
@@ -32,7 +33,7 @@ class Watch:
 
     def __init__(self, job: LiveJob) -> None:
         """Connect. Raises KafkaException where the brokers do not answer."""
-        self.job = job
+        self.job, self.decode = job, job.formats.decoder()
         settings: dict[str, Setting] = {"group.id": f"{job.kafka.group}.watch", "enable.auto.commit": False}
         self.consumer = Consumer(job.kafka.client(settings))
         topics = self.consumer.list_topics(timeout=30).topics
@@ -68,7 +69,7 @@ class Watch:
     def take(self, message: Message) -> None:
         """Take in one output."""
         topic, value = str(message.topic()), bytes(message.value() or b"")
-        record: Any = from_json(BY_NAME[topic].record, value)
+        record: Any = from_json(BY_NAME[topic].record, unframed(self.decode, topic, value))
         self.seen += 1
         match record:
             case AccountState():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -15,7 +16,7 @@ from transforms.batch import BatchByShard
 from transforms.enforce import Enforce
 from transforms.monitor import Monitor
 from transforms.ordered import InTimeOrder
-from transforms.parse import DEADLETTERS, RECORDS, Bounds, ParseRecords
+from transforms.parse import DEADLETTERS, RECORDS, Bounds, Decode, ParseRecords, plain
 from transforms.positions import UpdatePositions
 
 
@@ -26,6 +27,7 @@ class MonitorMargin(beam.PTransform):
     Fields:
       rulebooks: by effective_at. sessions: the calendar around the day. bounds: the day, and clock tolerances.
       interval: the grid, microseconds. shards: of accounts; cannot change an output.
+      decoder: makes, on a worker, what turns values into records.
       publish_all: publish every touched account at every instant. bounded: force a path of InTimeOrder (tests).
     """
 
@@ -34,6 +36,7 @@ class MonitorMargin(beam.PTransform):
     bounds: Bounds
     interval: int
     shards: int
+    decoder: Callable[[], Decode] = plain
     publish_all: bool = False
     bounded: bool | None = None
 
@@ -53,7 +56,7 @@ class MonitorMargin(beam.PTransform):
 
     def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Parse, batch by shard, fold in time order."""
-        parsed = raws | "ParseRecords" >> ParseRecords(self.bounds)
+        parsed = raws | "ParseRecords" >> ParseRecords(self.bounds, self.decoder)
         blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards)
         outputs = blocks | "Monitor" >> InTimeOrder(self.fold, name="monitor", bounded=self.bounded)
         return outputs, parsed[DEADLETTERS]

@@ -9,6 +9,7 @@ import pydantic
 from pipeline.configuration import Parameter, load
 from pipeline.day import Manifest
 from pipeline.kafka import Kafka
+from pipeline.registry import JSON, Formats
 from transforms.parse import Bounds
 
 Seconds = Parameter[pydantic.PositiveFloat]
@@ -37,6 +38,7 @@ class LiveJob(Job):
       interval_ms: the evaluation grid.
       clock: when a record arrived: when the broker appended it, or when the source read it.
       checkpoint_ms: how often the state is saved.
+      formats: JSON or framed Avro, by topic.
       flink, expansion: addresses of the session cluster's REST endpoint and of KafkaIO's expansion service.
       pulse_ms: how often every partition has a sign of life, which the log-append clock waits for; 0 is never.
     """
@@ -49,6 +51,7 @@ class LiveJob(Job):
     checkpoint_ms: int = pydantic.Field(5_000, ge=100)
     parallelism: int = pydantic.Field(1, ge=1)
     kafka: Kafka
+    formats: Formats = JSON
     flink: str = pydantic.Field(pattern=ADDRESS)
     expansion: str = pydantic.Field(pattern=ADDRESS)
     pulse_ms: int = pydantic.Field(100, ge=0)

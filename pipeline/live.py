@@ -27,6 +27,7 @@ def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
         bounds=job.bounds(None),
         interval=job.interval_ms * 1000,
         shards=job.shards,
+        decoder=job.formats.decoder,
     )
 
 
@@ -34,5 +35,5 @@ def run_live(job: LiveJob, source: beam.PTransform, options: PipelineOptions, da
     """Submit the graph; the result does not wait for an end that never comes."""
     pipeline = beam.Pipeline(options=options)
     raws = pipeline | "ReadKafka" >> source
-    _ = raws | "MonitorMargin" >> live_monitor(job, date) | "WriteKafka" >> WriteKafka(job.kafka)
+    _ = raws | "MonitorMargin" >> live_monitor(job, date) | "WriteKafka" >> WriteKafka(job.kafka, job.formats)
     return pipeline.run()

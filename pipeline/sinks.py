@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import time_ns
@@ -19,6 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.kafka import Kafka, Setting
+from pipeline.registry import JSON, Formats
 from schemas.topics import BY_NAME, DEADLETTER, WRITTEN
 from transforms.lines import Lines, account_of, text_of
 
@@ -100,30 +102,68 @@ def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:
 
 
 class UndeliveredError(RuntimeError):
-    """Records that the broker did not take; the bundle that made them is run again."""
+    """Records that the brokers did not take, with the topic, key and size of some; their bundle is run again."""
 
 
 @dataclass(eq=False)
 class WriteKafka(beam.PTransform):
     """PCollections of (topic, lines) in; each line to its topic, by one idempotent producer, delivered when its bundle
-    ends. Delivery is at least once: consumers know a repeated record by its event_id."""
+    ends. Delivery is at least once: consumers know a repeated record by its event_id.
+
+    Fields:
+      kafka: the cluster.
+      formats: what each topic's values are written in.
+    """
 
     kafka: Kafka
+    formats: Formats = JSON
 
     def expand(self, outputs: tuple[beam.PCollection, ...]) -> None:
         """Produce each part where it is made, so that nothing but acknowledgements crosses a stage."""
         for n, part in enumerate(outputs):
-            _ = part | f"Produce{n}" >> beam.ParDo(_Produce(self.kafka))
+            _ = part | f"Produce{n}" >> beam.ParDo(_Produce(self.kafka, self.formats))
 
 
 class _Produce(beam.DoFn):
     #: Time to deliver a bundle in, retries included: longer than a broker takes to come back.
     TIMEOUT_MS = 120_000
+    #: Seconds after which what has timed out is certainly told of, by name.
+    TOLD_S = 5
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, formats: Formats) -> None:
         self.kafka = kafka
+        self.formats = formats
 
     def setup(self) -> None:
+        self.encode = self.formats.encoder()
+        self.producer: Any = None
+
+    def start_bundle(self) -> None:
+        # Each bundle has a list of its own, which its callbacks hold: those of an earlier one may still come.
+        self.failed: list[str] = []
+        if self.producer is None:
+            self.producer = self._connected()
+
+    def process(self, element: Lines) -> None:
+        topic, lines = element
+        headers: list[tuple[str, Any]] = [("schema", topic), ("produced_at", str(time_ns() // 1000))]
+        for line in lines:
+            text = text_of(line)
+            value, key = self.encode(topic, text), key_of(topic, line, text)
+            self._produce(topic, value, key, [*headers, *_identity(text)])
+
+    def finish_bundle(self) -> None:
+        left = self.producer.flush(self.TIMEOUT_MS / 1000 + self.TOLD_S)
+        if left or self.failed:
+            error = UndeliveredError(f"{left + len(self.failed)} undelivered: {', '.join(self.failed[:3])}")
+            self._abandon()
+            raise error
+
+    def teardown(self) -> None:
+        if self.producer is not None:
+            self._abandon()
+
+    def _connected(self) -> Any:
         from confluent_kafka import Producer
 
         settings: dict[str, Setting] = {
@@ -132,35 +172,38 @@ class _Produce(beam.DoFn):
             "compression.type": "lz4",
             "message.timeout.ms": self.TIMEOUT_MS,
             "queue.buffering.max.messages": 1_000_000,
+            "delivery.report.only.error": True,
         }
-        self.producer = Producer(self.kafka.client(settings))
+        return Producer(self.kafka.client(settings))
 
-    def start_bundle(self) -> None:
-        self.failed: list[str] = []
+    def _produce(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, Any]]) -> None:
+        from confluent_kafka import KafkaException
 
-    def process(self, element: Lines) -> None:
-        topic, lines = element
-        headers: list[tuple[str, Any]] = [("schema", topic), ("produced_at", str(time_ns() // 1000))]
-        for line in lines:
-            text = text_of(line)
-            self._produce(topic, text, key_of(topic, line, text), [*headers, *_identity(text)])
-
-    def _produce(self, topic: str, text: bytes, key: bytes, headers: list[tuple[str, Any]]) -> None:
+        delivered = partial(_note, self.failed)
         while True:
             try:
-                self.producer.produce(topic, text, key, headers=headers, on_delivery=self._delivered)
+                self.producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
                 return
             except BufferError:
                 self.producer.poll(0.1)
+            except KafkaException as error:
+                self._abandon()
+                raise UndeliveredError(_named(error.args[0], topic, key, len(value))) from error
 
-    def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None:
-            self.failed.append(f"{message.topic()}: {error}")
+    def _abandon(self) -> None:
+        # What waits in a failed producer comes again with its bundle, and one that met a fatal error sends no more.
+        self.producer.purge()
+        self.producer.flush(self.TOLD_S)
+        self.producer = None
 
-    def finish_bundle(self) -> None:
-        left = self.producer.flush(self.TIMEOUT_MS / 1000)
-        if left or self.failed:
-            raise UndeliveredError(f"{left} undelivered, {len(self.failed)} failed: {', '.join(self.failed[:3])}")
+
+def _note(failed: list[str], error: Any, message: Any) -> None:
+    if error is not None:
+        failed.append(_named(error, message.topic(), message.key(), len(message.value())))
+
+
+def _named(error: Any, topic: str, key: bytes, size: int) -> str:
+    return f"{topic}, key {key.decode(errors='replace')!r}, {size} bytes: {error.str()}"
 
 
 def key_of(topic: str, line: bytes, text: bytes) -> bytes:

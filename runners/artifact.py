@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import fasteners
@@ -18,20 +19,21 @@ class EngineMissingError(RuntimeError):
     """The engine is not here; the text says what to install."""
 
 
-def built(target: Path, build: Callable[[], None], *, sources: Iterable[Path] = ()) -> Path:
-    """The target, built on first use and again when a source is newer; by one process, while others wait for it.
+def built(target: Path, build: Callable[[], None], *, sources: Sequence[Path] = ()) -> Path:
+    """The target, built on first use and again when a source has changed; by one process, while others wait for it.
 
     Raises:
       EngineMissingError: by `build`, or because it made no target.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with fasteners.InterProcessLock(target.parent / f".{target.name}.lock"):
-        newest = max((source.stat().st_mtime for source in sources), default=0.0)
-        if not target.exists() or target.stat().st_mtime < newest:
+        stamp = target.parent / f".{target.name}.sources"
+        made_of = hashlib.blake2b(b"".join(source.read_bytes() for source in sources)).hexdigest()
+        if not target.exists() or (sources and (not stamp.exists() or stamp.read_text() != made_of)):
             build()
             if not target.exists():
                 raise EngineMissingError(f"{target} was not built")
-            os.utime(target)
+            stamp.write_text(made_of)
     return target
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -86,11 +87,15 @@ class Monitor:
         """When the records of an element arrived."""
         return {_arrived_at(r) for batch in records.values() for r in batch}
 
-    def advance(self, state: ShardState, arrivals: Iterable[Records], until: int) -> Iterator[Lines]:
+    def advance(
+        self, state: ShardState, arrivals: Iterable[Records], until: int
+    ) -> Generator[Lines, None, Counter[str]]:
         """Process every instant up to and including `until` that has arrivals or a deadline; lines by topic out.
 
-        A record for an instant that is already past is applied at the next one (design 1B).
+        A record for an instant that is already past is applied at the next one (design 1B). Returns the number of
+        instants, recomputed_accounts, late_records (one of the market counts once a shard) and deadletters.
         """
+        counts: Counter[str] = Counter()
         queue = list(in_total_order(r for part in arrivals for batch in part.values() for r in batch))
         at = 0
         while True:
@@ -99,7 +104,8 @@ class Monitor:
             if instant > until:
                 break
             first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
-            yield from self._evaluate(state, queue[first:at], instant)
+            yield from self._evaluate(state, queue[first:at], instant, counts)
+        return counts
 
     def _instant(self, state: ShardState, record: Input) -> int:
         return max(self.instant_of(_arrived_at(record)), self.instant_of(state.now) if state.now >= 0 else 0)
@@ -119,7 +125,7 @@ class Monitor:
         on_grid = -(-deadline // self.interval) * self.interval
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
-    def _evaluate(self, state: ShardState, records: list[Input], instant: int) -> Iterator[Lines]:
+    def _evaluate(self, state: ShardState, records: list[Input], instant: int, counts: Counter[str]) -> Iterator[Lines]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
         update = self.update.apply(state, records, rules, instant)
@@ -129,6 +135,8 @@ class Monitor:
         for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
             touched[rows] = True
         rows = np.flatnonzero(touched)
+        late = bisect_left(records, state.now, key=_arrived_at)
+        counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed = instant, closing
         state.dirty.add("clock")
         if len(rows):

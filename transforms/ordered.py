@@ -10,8 +10,9 @@ from __future__ import annotations
 import gc
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import groupby
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import TimestampedValue
@@ -47,8 +49,8 @@ class Fold(Protocol):
     def instant_of(self, stamp: int) -> int:
         """The instant that a record is processed at."""
 
-    def advance(self, state: Any, arrivals: Iterable[Any], until: int) -> Iterator[Any]:
-        """Process every instant up to and including `until`. Outputs carry their own as_of."""
+    def advance(self, state: Any, arrivals: Iterable[Any], until: int) -> Generator[Any, None, Mapping[str, int]]:
+        """Process every instant up to and including `until`. Outputs carry their own as_of; returns what it counted."""
 
     def next_deadline(self, state: Any) -> int:
         """The next instant at which something happens without a record."""
@@ -128,12 +130,23 @@ def _collect_garbage_seldom() -> None:
 
 
 def _watched(fold: Any, key: Any, state: Any, arrivals: list[Any], until: int) -> Iterator[Any]:
-    for output in fold.advance(state, arrivals, until):
+    for output in _counted(fold.advance(state, arrivals, until)):
         if on_advance is not None:
             on_advance(key, state.now)
         yield output
     if on_advance is not None:
         on_advance(key, until)
+
+
+def _counted(outputs: Generator[Any, None, Mapping[str, int]]) -> Iterator[Any]:
+    """The outputs of an advance; what it counted is told to the engine once it is through."""
+    for name, count in (yield from outputs).items():
+        _counter(name).inc(count)
+
+
+@cache
+def _counter(name: str) -> Any:
+    return Metrics.counter("margin", name)
 
 
 def _at(microseconds: int) -> Timestamp:
@@ -229,7 +242,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
                 kept.journal += len(item)
                 arrivals.append(fold.decode(item[8:]))
             before = fold.next_deadline(state)
-            for output in fold.advance(state, arrivals, until):
+            for output in _counted(fold.advance(state, arrivals, until)):
                 yield TimestampedValue(output, fired)
             deadline = fold.next_deadline(state)
             if deadline != before and deadline < _FOREVER:
@@ -243,6 +256,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             for cell, content in kept.state.drain():
                 kept.stores[cell].write(content)
                 kept.sizes[cell] = len(content)
+                _counter("state_bytes").inc(len(content))
             bag.clear()
             for item in kept.waiting:
                 bag.add(item)
@@ -287,7 +301,7 @@ def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
 
 
 def _run(fold: Any, state: Any, arrivals: list[Any], until: int) -> None:
-    # What comes out was committed with what is now gone through again.
+    # What comes out was committed, and counted, with what is now gone through again.
     deque(fold.advance(state, arrivals, until), maxlen=0)
 
 

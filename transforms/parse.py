@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 import apache_beam as beam
 import msgspec
+from apache_beam.metrics import Metrics
 
 from schemas.codec import from_avro_dict, from_json
 from schemas.inputs import Fill, Input, Price
@@ -19,6 +20,12 @@ from transforms.lines import line_of
 from transforms.records import Parsed
 
 RECORDS, DEADLETTERS = "records", "deadletters"
+
+_EVENTS, _REFUSED = (Metrics.counter("margin", name) for name in ("events", "deadletters"))
+
+#: A topic's name and a value of it to its record. A ValueError, such as msgspec.DecodeError, makes a dead letter of the
+#: value; any other error fails the bundle, which is run again.
+Decode = Callable[[str, Any], Input]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +85,31 @@ class Bounds:
                 raise ValueError(f"price: expected above 0, found {fill.price}")
 
 
-def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
+def decode_plain(topic: str, value: Any) -> Input:
+    """The record of a line of JSON, or of what Avro's reader gave. Raises msgspec.DecodeError."""
+    kind = BY_NAME[topic].record
+    return from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)  # type: ignore[no-any-return]
+
+
+def plain() -> Decode:
+    """The decoder of topics in JSON."""
+    return decode_plain
+
+
+def parse(raw: Raw, bounds: Bounds, decode: Decode = decode_plain) -> tuple[list[Input], list[DeadLetter]]:
     """Decode and check every value of a raw element."""
-    kind = BY_NAME[raw.topic].record
+    kind = BY_NAME[raw.topic].record.__name__
     good: list[Input] = []
     bad: list[DeadLetter] = []
     for offset, value, arrived_at in zip(raw.offsets, raw.values, raw.arrived_at or repeat(None), strict=False):
         try:
-            record = from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)
+            record = decode(raw.topic, value)
             if arrived_at is not None:
                 record = msgspec.structs.replace(record, arrived_at=Time(arrived_at))
             bounds.check(record)
         except (msgspec.DecodeError, ValueError) as error:
             payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
-            reason = f"{kind.__name__}: {error}"
+            reason = f"{kind}: {error}"
             bad.append(
                 DeadLetter(topic=raw.topic, partition=raw.partition, offset=offset, payload=payload, reason=reason)
             )
@@ -102,22 +120,34 @@ def parse(raw: Raw, bounds: Bounds) -> tuple[list[Input], list[DeadLetter]]:
 
 @dataclass(eq=False)
 class ParseRecords(beam.PTransform):
-    """Raw in; tagged RECORDS (Parsed) and DEADLETTERS ((topic, lines)) out."""
+    """Raw in; tagged RECORDS (Parsed) and DEADLETTERS ((topic, lines)) out.
+
+    Fields:
+      bounds: what the records' times must lie in.
+      decoder: makes, on each worker, what turns values into records.
+    """
 
     bounds: Bounds
+    decoder: Callable[[], Decode] = plain
 
     def expand(self, raws: beam.PCollection) -> Any:
         """Apply parse to every element."""
-        parsed = beam.ParDo(_Parse(self.bounds)).with_output_types(Parsed)
+        parsed = beam.ParDo(_Parse(self.bounds, self.decoder)).with_output_types(Parsed)
         return raws | "Parse" >> parsed.with_outputs(DEADLETTERS, main=RECORDS)
 
 
 class _Parse(beam.DoFn):
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, decoder: Callable[[], Decode]) -> None:
         self.bounds = bounds
+        self.decoder = decoder
+
+    def setup(self) -> None:
+        self.decode = self.decoder()
 
     def process(self, raw: Raw) -> Iterable[Any]:
-        good, bad = parse(raw, self.bounds)
+        good, bad = parse(raw, self.bounds, self.decode)
+        _EVENTS.inc(len(good))
+        _REFUSED.inc(len(bad))
         if good:
             yield Parsed(raw.topic, good)
         if bad:

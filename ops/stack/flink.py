@@ -88,6 +88,9 @@ class FlinkCluster:
             "rest.bind-address": HOST,
             "rest.port": self.port,
             "parallelism.default": self.slots,
+            # It listens on every interface: Flink's reporter takes a port and nothing else.
+            "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+            "metrics.reporter.prom.port": "9249-9259",
             "state.backend.type": "hashmap",
             "state.checkpoints.dir": self.checkpoints.absolute().as_uri(),
             "state.savepoints.dir": (self.folder / "savepoints").absolute().as_uri(),
