@@ -36,8 +36,8 @@ class Log:
     kafka: Kafka
     topics: tuple[str, ...]
 
-    def records(self, begin: Offsets | None = None) -> Iterator[Message]:
-        """Every record with a value, by partition in order; from the offsets given, or the beginning.
+    def records(self, begin: Offsets | None = None, end: Offsets | None = None) -> Iterator[Message]:
+        """Every record with a value, by partition in order; from the offsets given, or the beginning, up to others.
 
         Raises:
           KafkaException: the brokers do not answer, or a topic is not there.
@@ -49,8 +49,8 @@ class Log:
         }
         consumer = Consumer(self.kafka.client(settings))
         try:
-            ends = {place: offset for place, offset in _ends(consumer, self.topics).items() if offset > 0}
-            starts = begin or {}
+            starts, known = begin or {}, end if end is not None else _ends(consumer, self.topics)
+            ends = {place: offset for place, offset in known.items() if offset > starts.get(place, 0)}
             consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in ends])
             while ends:
                 for message in consumer.consume(10_000, 1.0):
@@ -58,13 +58,13 @@ class Log:
                     error = message.error()
                     if error is not None and error.code() != _ENDED:
                         raise KafkaException(error)
-                    end = ends.get(place)
-                    if end is None:
+                    last = ends.get(place)
+                    if last is None:
                         continue
-                    if error is None and offset < end and message.value() is not None:
+                    if error is None and offset < last and message.value() is not None:
                         yield message
                     # At a partition's end the offset is the next one.
-                    if offset + (error is None) >= end:
+                    if offset + (error is None) >= last:
                         del ends[place]
         finally:
             consumer.close()
@@ -79,8 +79,8 @@ def _ends(consumer: Consumer, topics: Iterable[str]) -> dict[tuple[str, int], in
     return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in places}
 
 
-def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None) -> Manifest:
-    """Write what the input topics hold as a day: a file a topic, in order of arrival, and its manifest.
+def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: Offsets | None = None) -> Manifest:
+    """Write what the input topics hold between offsets as a day: a file a topic, in order of arrival, and its manifest.
 
     Raises:
       CaptureError: nothing is there, or the broker did not stamp the records.
@@ -88,7 +88,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None) -> Man
     """
     found: dict[str, list[dict[str, Any]]] = {}
     decode = job.formats.decoder()
-    for message in Log(job.kafka, tuple(topic.name for topic in INPUTS)).records(begin):
+    for message in Log(job.kafka, tuple(topic.name for topic in INPUTS)).records(begin, end):
         _, milliseconds = message.timestamp()
         found.setdefault(str(message.topic()), []).append(
             {
@@ -145,10 +145,10 @@ def capture_outputs(job: LiveJob, folder: Path) -> dict[str, int]:
     return {name: len(found) for name, found in lines.items()}
 
 
-def lines_before(path: Path, instant: int) -> list[bytes]:
-    """The lines of an output file that were published before an instant, microseconds, in order."""
+def lines_between(path: Path, after: int, before: int) -> list[bytes]:
+    """The lines of an output file of instants within (after, before), microseconds, in order."""
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return [line for line in lines if msgspec.json.decode(line, type=_Head).instant < instant]
+    return [line for line in lines if after < msgspec.json.decode(line, type=_Head).instant < before]
 
 
 class _Head(msgspec.Struct):

@@ -11,6 +11,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineState
 
+from ops.snapshot import Snapshot, begin_at
 from ops.stack.expansion import expansion_service
 from ops.stack.service import HOST, free_port
 from pipeline.day import DayError
@@ -20,7 +21,7 @@ from pipeline.replay import replay
 from pipeline.sources import ReadKafkaIO
 from runners.engine import Run
 from runners.engines import ENGINES
-from runners.session import FlinkJob, FlinkSession
+from runners.session import FlinkJob, FlinkSession, SessionError
 
 
 def today() -> dt.date:
@@ -41,16 +42,29 @@ def live_run(job: LiveJob, *, resume: Path | None = None, job_server: Path | Non
     )
 
 
-def submit(file: str, *, resume: Path | None = None, job_server: Path | None = None) -> FlinkJob:
+def submit(
+    file: str, *, resume: Path | None = None, opening: Path | None = None, job_server: Path | None = None
+) -> FlinkJob:
     """Hand a live job to the Flink cluster that it names and wait until it runs; it goes on without this process.
 
+    Args:
+      resume: a checkpoint or savepoint of the same graph.
+      opening: a snapshot's folder, for any graph.
+
     Raises:
-      ConfigurationError, EngineMissingError, SessionError: with what to do.
+      CaptureError, ConfigurationError, EngineMissingError, SessionError: with what to do.
     """
     job = load_live_job(file)
     job.formats.check()
+    if FlinkSession(job.flink).job(job.name) is not None:
+        raise SessionError(f"job {job.name} runs on {job.flink} already; `margin savepoint` or `margin cancel` ends it")
+    files: tuple[tuple[str, str], ...] = ()
+    if opening is not None:
+        snapshot = Snapshot(opening.absolute())
+        begin_at(job, snapshot)
+        files = snapshot.files
     options = ENGINES["flink"].options(live_run(job, resume=resume, job_server=job_server))
-    result = run_live(job, ReadKafkaIO(job.kafka, job.clock, job.expansion), options, today())
+    result = run_live(job, ReadKafkaIO(job.kafka, job.clock, job.expansion), options, today(), files)
     return FlinkSession(job.flink).wait(job.name, gone=lambda: PipelineState.is_terminal(result.state))
 
 

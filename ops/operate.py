@@ -161,6 +161,7 @@ def live(
     job: JobFile = "live",
     runner: Annotated[str, typer.Option(help="flink or prism")] = "flink",
     resume: Annotated[Path | None, typer.Option(help="a checkpoint or savepoint to go on from")] = None,
+    snapshot: Annotated[Path | None, typer.Option(help="start cold from what `margin snapshot` wrote")] = None,
     job_server: Annotated[Path | None, typer.Option(help="a job server's jar, instead of the one built here")] = None,
 ) -> None:
     """Submit the live job to the cluster that it names, or run it here on prism; broker and topics must be there."""
@@ -168,11 +169,28 @@ def live(
         from ops.live import run_here, submit
 
         if runner == "flink":
-            found = submit(job, resume=resume, job_server=job_server)
+            found = submit(job, resume=resume, opening=snapshot, job_server=job_server)
             console.print(f"job {found.name} runs: {found.id}", highlight=False)
         else:
             console.print("running; Ctrl-C ends it")
             run_here(job, runner)
+
+
+@app.command("snapshot")
+def snapshot_(
+    out: Annotated[Path, typer.Argument(help="folder to write it to")],
+    job: JobFile = "live",
+    base: Annotated[Path | None, typer.Option(help="an earlier snapshot to go on from")] = None,
+) -> None:
+    """Write state and offsets, made from the topics; another graph or number of shards starts cold from it."""
+    with _said():
+        from ops.snapshot import Snapshot, take_snapshot
+        from pipeline.job import load_live_job
+        from schemas.scalars import Time
+
+        with console.status("going through the topics"):
+            found = take_snapshot(load_live_job(job), out, Snapshot(base) if base else None)
+        console.print(f"{out}: as of {Time(found.cut).text()}; start from it: margin live --snapshot {out}")
 
 
 @app.command()

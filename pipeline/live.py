@@ -13,6 +13,7 @@ from pipeline.graph import MonitorMargin
 from pipeline.job import LiveJob
 from pipeline.rules import load_rulebook
 from pipeline.sinks import WriteKafka
+from pipeline.sources import ReadDay
 
 
 def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
@@ -31,9 +32,21 @@ def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
     )
 
 
-def run_live(job: LiveJob, source: beam.PTransform, options: PipelineOptions, date: dt.date) -> PipelineResult:
-    """Submit the graph; the result does not wait for an end that never comes."""
+def run_live(
+    job: LiveJob,
+    source: beam.PTransform,
+    options: PipelineOptions,
+    date: dt.date,
+    opening: tuple[tuple[str, str], ...] = (),
+) -> PipelineResult:
+    """Submit the graph; the result does not wait for an end that never comes.
+
+    Args:
+      opening: (topic, path) of a snapshot's records, for a start without state.
+    """
     pipeline = beam.Pipeline(options=options)
     raws = pipeline | "ReadKafka" >> source
+    if opening:
+        raws = (raws, pipeline | "ReadOpening" >> ReadDay(opening)) | "Opening" >> beam.Flatten()
     _ = raws | "MonitorMargin" >> live_monitor(job, date) | "WriteKafka" >> WriteKafka(job.kafka, job.formats)
     return pipeline.run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ from typing import Any
 import yaml
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
-from ops.capture import capture_day, capture_outputs, lines_before
+from ops.capture import capture_day, capture_outputs, lines_between
+from ops.snapshot import Snapshot
 from ops.stack.service import free_port
 from ops.stack.stack import Stack
+from pipeline.day import write_manifest
 from pipeline.job import LiveJob, load_live_job
 from pipeline.replay import replay
 from runners.engine import Run
@@ -87,17 +91,34 @@ class Markers:
                     missing.discard(from_json(Alert, bytes(message.value() or b"")).account_id)
 
 
-def published_and_replayed(job: LiveJob, folder: Path) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+#: What is decided and told; figures are published when they have moved from those that were published last.
+EVENTS = ("alerts.v1", "margin.calls.v1", "restrictions.v1", "liquidations.v1", "audit.v1")
+
+
+def published_and_replayed(
+    job: LiveJob, folder: Path, snapshot: Snapshot | None = None
+) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
     """What a live run published and what Direct makes of the captured day, by topic, before the day's last instant.
 
     Dead letters are left out, as in design 6; so is what a replayed day does when it closes.
+
+    Args:
+      snapshot: only what follows it, of a day that it opens.
     """
-    manifest = capture_day(job, folder / "day")
+    day = folder / "day"
+    manifest = capture_day(job, day, snapshot.offsets if snapshot else None)
+    begin = 0
+    if snapshot:
+        begin = snapshot.cut
+        for _, path in snapshot.files:
+            shutil.copy(path, day)
+        opens_at = dt.datetime.fromtimestamp(begin / 1e6, dt.UTC)
+        write_manifest(day, manifest.model_copy(update={"opens_at": opens_at}))
     capture_outputs(job, folder / "live")
-    replay(folder / "day", folder / "direct", ENGINES["direct"].options(Run()))
+    replay(day, folder / "direct", ENGINES["direct"].options(Run()))
     live, direct = (
         {
-            topic.name: lines_before(folder / name / f"{topic.name}.jsonl", manifest.horizon)
+            topic.name: lines_between(folder / name / f"{topic.name}.jsonl", begin, manifest.horizon)
             for topic in OUTPUTS
             if topic is not DEADLETTER
         }

@@ -12,7 +12,7 @@ from risk.amounts import Ints
 from risk.block import AccountBlock
 from risk.ladder import LEVELS, OPENINGS
 from risk.ledger import AccountLedger, Entry
-from schemas.inputs import Fill, Snapshot, SnapshotFill, SnapshotPosition
+from schemas.inputs import Beta, Fill, Input, Instrument, Price, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
 from transforms.figures import position_texts
 from transforms.lines import (
@@ -97,6 +97,33 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
     }
     items = filled(form_of(SnapshotFill), len(ids), [columns[field] for field in SnapshotFill.__struct_fields__])
     return arrays_of(items, map(len, owned))
+
+
+def standing(state: ShardState, instant: int) -> Iterator[Input]:
+    """What closing snapshots leave out of a state, as records that give it to another: quotes, betas, multipliers, and
+    corrections that wait for their fill. They arrive at the instant, after the snapshots (schemas.topics, ranks)."""
+    arrived, market = Time(instant), state.market
+    for row, symbol in enumerate(market.symbols):
+        if market.newest[row]:
+            as_of, sequence, source, quoted, status = market.newest[row]
+            quote = Price(symbol=symbol, price=quoted, as_of=Time(as_of), arrived_at=arrived, source=source)
+            kept = float(market.columns["price"][row])
+            if kept != quoted:
+                # A halt keeps the price before it.
+                yield msgspec.structs.replace(quote, price=kept, as_of=Time(as_of - 1))
+            yield msgspec.structs.replace(quote, sequence=sequence, status=status)
+        known = [(*market.beta_from[row], symbol)] if market.beta_from[row] else []
+        for effective_at, beta, _ in known:
+            yield Beta(symbol=symbol, beta=beta, effective_at=Time(effective_at), arrived_at=arrived)
+        multiplier = float(market.columns["multiplier"][row])
+        if multiplier != 1.0:
+            yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)
+    for effective_at, beta, symbol in market.scheduled:
+        yield Beta(symbol=symbol, beta=beta, effective_at=Time(effective_at), arrived_at=arrived)
+    for account_id, own in state.ledger.accounts():
+        for fill_id, entry in own.fills.items():
+            if not entry.original:
+                yield msgspec.structs.replace(_orphan(account_id, fill_id, entry), arrived_at=arrived)
 
 
 def _orphan(account_id: str, fill_id: str, entry: Entry) -> Fill:

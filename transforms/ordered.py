@@ -105,22 +105,26 @@ class AdvanceBounded(beam.DoFn):
     def process(self, element: tuple[Any, Iterable[bytes]]) -> Iterator[Any]:
         """Advance a fresh state through the key's records."""
         key, payloads = element
-        fold, state = self.fold, self.fold.start()
-        loaded: list[Any] = []
-        # Payloads sort by their first stamp: what precedes the next one's instant is complete, and the rest of the
-        # day stays encoded until it is needed.
-        for payload in sorted(payloads):
-            seen = fold.instant_of(fold.first_stamp(payload)) - fold.interval
-            parts = [fold.split(element, seen) for element in loaded]
-            now = [part for part, _ in parts if part is not None]
-            yield from _watched(fold, key, state, now, seen) if now else ()
-            loaded = [rest for _, rest in parts if rest is not None]
-            loaded.append(fold.decode(payload))
-        until = fold.horizon
-        if until is None:
-            # What arrived last is among what is still loaded.
-            until = max(fold.instant_of(stamp) for element in loaded for stamp in fold.stamps(element))
-        yield from _watched(fold, key, state, loaded, until)
+        yield from advance_through(self.fold, key, self.fold.start(), payloads)
+
+
+def advance_through(fold: Any, key: Any, state: Any, payloads: Iterable[bytes]) -> Iterator[Any]:
+    """Advance a state through all of a key's payloads, up to the horizon."""
+    loaded: list[Any] = []
+    # Payloads sort by their first stamp: what precedes the next one's instant is complete, and the rest of the
+    # day stays encoded until it is needed.
+    for payload in sorted(payloads):
+        seen = fold.instant_of(fold.first_stamp(payload)) - fold.interval
+        parts = [fold.split(element, seen) for element in loaded]
+        now = [part for part, _ in parts if part is not None]
+        yield from _watched(fold, key, state, now, seen) if now else ()
+        loaded = [rest for _, rest in parts if rest is not None]
+        loaded.append(fold.decode(payload))
+    until = fold.horizon
+    if until is None:
+        # What arrived last is among what is still loaded.
+        until = max(fold.instant_of(stamp) for element in loaded for stamp in fold.stamps(element))
+    yield from _watched(fold, key, state, loaded, until)
 
 
 def _collect_garbage_seldom() -> None:

@@ -95,15 +95,20 @@ class Stack:
         if job.pulse_ms and job.clock == "log_append" and not self.pulse.process():
             self.pulse.start()
 
-    def submit(self, told: Told = lambda _: None, *, resume: Path | None = None) -> None:
-        """Hand the job to the cluster and wait until it runs; from a savepoint, or its last checkpoint, or anew."""
+    def submit(self, told: Told = lambda _: None, *, resume: Path | None = None, snapshot: Path | None = None) -> None:
+        """Hand the job to the cluster and wait until it runs: cold from a snapshot, from a savepoint, from its last
+        checkpoint, or anew."""
         job = self.job
-        resume = resume or last_checkpoint(self.flink.checkpoints)
-        told(f"the job {job.name}" + (f", from {resume.name}" if resume else ""))
+        resume = None if snapshot else resume or last_checkpoint(self.flink.checkpoints)
+        begin = resume or snapshot
+        told(f"the job {job.name}" + (f", from {begin.name}" if begin else ""))
         # In a process of its own, with which Beam's job server ends.
         command = [sys.executable, "-W", "ignore", "-m", "ops.cli", "live", "--job", self.file]
         submitted = subprocess.run(
-            [*command, *(["--resume", str(resume)] if resume else [])], capture_output=True, text=True, check=False
+            [*command, *(["--snapshot" if snapshot else "--resume", str(begin)] if begin else [])],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if submitted.returncode:
             raise ServiceError(f"{submitted.stdout[-2000:]}{submitted.stderr[-2000:]}")

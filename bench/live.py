@@ -1,0 +1,268 @@
+"""Latency and throughput of a live run, broker, load and job on this machine: `make bench-live`.
+
+The latency of an alert is the broker's time of it less the broker's time of the earliest record of its instant's
+interval that touches the account: its own fill or cash, or a price of a symbol that it holds. What caused the alert
+came then or later, so it is never told shorter than it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import psutil
+import requests
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from ops.capture import Log
+from ops.generate import write_day
+from ops.stack.service import Service
+from ops.stack.stack import Stack
+from runners.artifact import BUILD
+from schemas.codec import from_json
+from schemas.outputs import Alert
+from schemas.topics import ALERTS, CASH, FILLS, MARGIN_CALC, PRICES
+from tests import live
+
+ACCOUNTS, SYMBOLS = 10_000, 1_000
+
+
+class Input(msgspec.Struct):
+    symbol: str = ""
+    account_id: str = ""
+
+
+@dataclass
+class Figures:
+    """What one run measured: seconds, bytes, counts."""
+
+    name: str
+    rate: float
+    latencies: list[float] = field(default_factory=list)
+    lags: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    written: float = 0.0
+    checkpoint: tuple[float, float] = (0.0, 0.0)
+
+    def row(self) -> list[str]:
+        at = np.percentile(self.latencies, [50, 99, 100]) if self.latencies else [float("nan")] * 3
+        first, last = self.trend()
+        return [
+            self.name,
+            f"{self.rate:,.0f}",
+            f"{len(self.latencies):,}",
+            *(f"{value:.2f}" for value in at),
+            f"{first:.2f} to {last:.2f}",
+            f"{self.memory[0] / 1e6:,.0f} to {self.memory[-1] / 1e6:,.0f}" if self.memory else "",
+            f"{self.cpu:.2f}",
+            f"{self.written / 1e3:,.0f}",
+            f"{self.checkpoint[0] / 1e6:.1f}, {self.checkpoint[1]:.2f}",
+        ]
+
+    def trend(self) -> tuple[float, float]:
+        """How far figures are behind their instant, seconds: medians of the first and the last quarter."""
+        lags = [lag for _, lag in self.lags]
+        quarter = max(1, len(lags) // 4)
+        return (float(np.median(lags[:quarter])), float(np.median(lags[-quarter:]))) if lags else (0.0, 0.0)
+
+
+HEADERS = (
+    "run",
+    "rate/s",
+    "alerts",
+    "p50 s",
+    "p99 s",
+    "max s",
+    "behind, s",
+    "worker MB",
+    "cores",
+    "state kB/s",
+    "checkpoint MB, s",
+)
+
+
+class Follower:
+    """Reads alerts and a sample of figures as they come."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.consumer = Consumer(stack.job.kafka.client({"group.id": "bench", "enable.auto.commit": False}))
+        names = (ALERTS.name, MARGIN_CALC.name)
+        topics = self.consumer.list_topics(timeout=30).topics
+        self.consumer.assign([TopicPartition(name, p, OFFSET_END) for name in names for p in topics[name].partitions])
+        self.alerts: list[tuple[int, str, int]] = []
+        self.lags: list[tuple[float, float]] = []
+
+    def poll(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for message in self.consumer.consume(2000, left):
+                if message.error() is not None:
+                    continue
+                appended = message.timestamp()[1]
+                if message.topic() == ALERTS.name:
+                    alert = from_json(Alert, bytes(message.value() or b""))
+                    self.alerts.append((appended * 1000, alert.account_id, int(alert.as_of)))
+                elif (message.offset() or 0) % 50 == 0:
+                    as_of = live_as_of(bytes(message.value() or b""))
+                    self.lags.append((appended / 1e3, appended / 1e3 - as_of))
+
+
+class _Head(msgspec.Struct):
+    as_of: Any
+
+
+def live_as_of(value: bytes) -> float:
+    from schemas.scalars import Time
+
+    return Time.parse(msgspec.json.decode(value, type=_Head).as_of) / 1e6
+
+
+def latencies(stack: Stack, alerts: list[tuple[int, str, int]], interval: int) -> list[float]:
+    """Seconds from the earliest touching record of its interval to each alert; see the module."""
+    by_symbol: dict[str, list[int]] = defaultdict(list)
+    by_account: dict[str, list[int]] = defaultdict(list)
+    held: dict[str, set[str]] = defaultdict(set)
+    for message in Log(stack.job.kafka, (PRICES.name, FILLS.name, CASH.name)).records():
+        record, stamp = msgspec.json.decode(message.value() or b"", type=Input), message.timestamp()[1] * 1000
+        if message.topic() == PRICES.name:
+            by_symbol[record.symbol].append(stamp)
+            continue
+        by_account[record.account_id].append(stamp)
+        if record.symbol:
+            held[record.account_id].add(record.symbol)
+    found = []
+    for appended, account, as_of in alerts:
+        causes = []
+        for stamps in (by_account[account], *(by_symbol[symbol] for symbol in held[account])):
+            place = bisect_left(stamps, as_of - interval)
+            if place < len(stamps) and stamps[place] < as_of:
+                causes.append(stamps[place])
+        # Without one, time alone was the cause: its instant.
+        found.append((appended - min(causes, default=as_of)) / 1e6)
+    return found
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    """Of the job: the task manager and its workers."""
+    manager = stack.flink.taskmanager.process()
+    assert manager is not None
+    return [manager, *manager.children(recursive=True)]
+
+
+def python_worker(stack: Stack) -> psutil.Process:
+    return next(p for p in processes(stack) if any("margin-boot-python" in part for part in p.cmdline()))
+
+
+def state_bytes(stack: Stack) -> float:
+    """Bytes of state cells written so far, from Flink's reporter."""
+    for port in range(9249, 9260):
+        try:
+            text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        except requests.RequestException:
+            continue
+        values = re.findall(r"margin_state_bytes\{[^}]*\} ([\d.e+]+)", text)
+        if values:
+            return sum(map(float, values))
+    return 0.0
+
+
+def measure(name: str, day: Path, rate: float, seconds: float, console: Console, **changes: Any) -> Figures:
+    """One run: a stack, the opening as warm-up, then `seconds` at the rate."""
+    figures = Figures(name, rate)
+    with tempfile.TemporaryDirectory() as folder, live.stack(Path(folder), **changes) as stack:
+        markers = live.Markers(stack.job)
+        command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
+        load = Service(stack.folder, "load", command).start()
+        try:
+            while "opened" not in load.log.read_text():
+                assert load.process(), load.log.read_text()
+                time.sleep(1)
+            markers.settle(600)
+            time.sleep(10)
+            console.print(f"{time.strftime('%H:%M:%S')} {name}: opened, measuring for {seconds:g} s", highlight=False)
+            follower = Follower(stack)
+            follower.poll(1)
+            follower.alerts.clear()
+            worker, begun, wrote = python_worker(stack), time.monotonic(), state_bytes(stack)
+            before = sum(sum(p.cpu_times()[:2]) for p in processes(stack))
+            while time.monotonic() - begun < seconds:
+                follower.poll(5)
+                figures.memory.append(worker.memory_info().rss)
+            elapsed = time.monotonic() - begun
+            figures.cpu = (sum(sum(p.cpu_times()[:2]) for p in processes(stack)) - before) / elapsed
+            figures.written = (state_bytes(stack) - wrote) / elapsed
+            done = stack.session.checkpoints(stack.job.name)["summary"]
+            figures.checkpoint = done["state_size"]["max"], done["end_to_end_duration"]["p99"] / 1e3
+            figures.lags = follower.lags
+        finally:
+            load.stop()
+        figures.latencies = latencies(stack, follower.alerts, stack.job.interval_ms * 1000)
+    console.print(table([figures]))
+    return figures
+
+
+def backlog(day: Path, rate: float, seconds: float, console: Console, **changes: Any) -> tuple[float, float]:
+    """Seconds of records that wait while no job runs, and how long it takes to come to their end."""
+    with tempfile.TemporaryDirectory() as folder, live.stack(Path(folder), **changes) as stack:
+        markers = live.Markers(stack.job)
+        command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
+        load = Service(stack.folder, "load", command).start()
+        while "opened" not in load.log.read_text():
+            time.sleep(1)
+        markers.settle(600)
+        stack.session.cancel(stack.job.name)
+        console.print(f"{time.strftime('%H:%M:%S')} backlog: no job for {seconds:g} s", highlight=False)
+        time.sleep(seconds)
+        load.stop()
+        stack.submit()
+        begun = time.monotonic()
+        markers.settle(1800)
+        return seconds, time.monotonic() - begun
+
+
+def table(figures: list[Figures]) -> Table:
+    found = Table(*HEADERS)
+    for one in figures:
+        found.add_row(*one.row())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600, help="of the run at 3,000/s whose memory must be flat")
+    parser.add_argument("--short", type=float, default=120, help="of each other run, and of the backlog")
+    parser.add_argument("--runs", nargs="*", default=["log_append", "arrival", "throughput", "backlog"])
+    args = parser.parse_args()
+    console, day = Console(width=170), BUILD / "bench" / "live-day"
+    if not day.exists():
+        write_day(day, scenario="calm", accounts=ACCOUNTS, symbols=SYMBOLS, seed=7, interval_ms=250)
+    found = []
+    if "log_append" in args.runs:
+        found.append(measure("log_append", day, 3000, args.seconds, console))
+    if "arrival" in args.runs:
+        found.append(measure("arrival", day, 3000, args.short, console, clock="arrival"))
+    if "throughput" in args.runs:
+        found.append(measure("throughput", day, 10_000, args.short, console))
+    console.print(table(found))
+    if "backlog" in args.runs:
+        waited, took = backlog(day, 3000, args.short, console)
+        console.print(
+            f"backlog: {waited:g} s at 3,000/s caught up in {took:.1f} s, submission not counted", highlight=False
+        )
+
+
+if __name__ == "__main__":
+    main()
