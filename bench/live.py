@@ -36,7 +36,7 @@ from schemas.outputs import Alert
 from schemas.topics import ALERTS, CASH, FILLS, MARGIN_CALC, PRICES
 from tests import live
 
-ACCOUNTS, SYMBOLS = 10_000, 1_000
+ACCOUNTS, SYMBOLS, METRICS = 10_000, 1_000, 9249
 
 
 class Input(msgspec.Struct):
@@ -168,7 +168,7 @@ def python_worker(stack: Stack) -> psutil.Process:
 
 def state_bytes(stack: Stack) -> float:
     """Bytes of state cells written so far, from Flink's reporter."""
-    for port in range(9249, 9260):
+    for port in range(METRICS, METRICS + 10):
         try:
             text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
         except requests.RequestException:
@@ -182,7 +182,7 @@ def state_bytes(stack: Stack) -> float:
 def measure(name: str, day: Path, rate: float, seconds: float, console: Console, **changes: Any) -> Figures:
     """One run: a stack, the opening as warm-up, then `seconds` at the rate."""
     figures = Figures(name, rate)
-    with tempfile.TemporaryDirectory() as folder, live.stack(Path(folder), **changes) as stack:
+    with tempfile.TemporaryDirectory() as folder, live.stack(Path(folder), metrics_port=METRICS, **changes) as stack:
         markers = live.Markers(stack.job)
         command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
         load = Service(stack.folder, "load", command).start()

@@ -109,6 +109,20 @@ def down(
             shutil.rmtree(stack.folder, ignore_errors=True)
 
 
+@app.command()
+def topics(
+    job: JobFile = "live",
+    partitions: Annotated[int, typer.Option(help="of each topic that is created", min=1)] = 1,
+) -> None:
+    """Create the topics that are not there yet on the brokers that the job names, with the log-append clock."""
+    with _said():
+        from ops.stack.broker import create_topics
+        from pipeline.job import load_live_job
+
+        made = create_topics(load_live_job(job).kafka, partitions=partitions)
+        console.print(f"created {', '.join(made)}" if made else "every topic is there", highlight=False)
+
+
 @app.command("watch")
 def watch_(job: JobFile = "live") -> None:
     """Follow a live run in a table: levels, calls, lag, events per second."""
@@ -246,6 +260,18 @@ def exporter(
         from pipeline.job import load_live_job
 
         export(load_live_job(job), port, host)
+
+
+@app.command()
+def expansion(port: Annotated[int, typer.Option(help="to listen on", min=1)] = 8097) -> None:
+    """Run KafkaIO's expansion service in the foreground; `margin up` does so by itself."""
+    with _said():
+        import os
+
+        from ops.stack.expansion import command
+
+        words = command(port)
+        os.execvp(words[0], words)
 
 
 @app.command()

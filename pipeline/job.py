@@ -40,6 +40,7 @@ class LiveJob(Job):
       checkpoint_ms: how often the state is saved.
       formats: JSON or framed Avro, by topic.
       flink, expansion: addresses of the session cluster's REST endpoint and of KafkaIO's expansion service.
+      metrics_port: of Flink's Prometheus reporter, which listens on every interface; None has none.
       pulse_ms: how often every partition has a sign of life, which the log-append clock waits for; 0 is never.
     """
 
@@ -54,6 +55,7 @@ class LiveJob(Job):
     formats: Formats = JSON
     flink: str = pydantic.Field(pattern=ADDRESS)
     expansion: str = pydantic.Field(pattern=ADDRESS)
+    metrics_port: int | None = pydantic.Field(None, ge=1, le=65_000)
     pulse_ms: int = pydantic.Field(100, ge=0)
 
 

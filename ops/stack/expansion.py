@@ -12,6 +12,11 @@ from runners.java import assembled, java
 
 def expansion_service(folder: Path, port: int) -> Service:
     """The service, to be started. Raises EngineMissingError."""
+    return Service(folder, "expansion", command(port), port)
+
+
+def command(port: int) -> list[str]:
+    """The program and its arguments. Raises EngineMissingError."""
     arguments = [
         str(port),
         "--javaClassLookupAllowlistFile=*",
@@ -20,5 +25,4 @@ def expansion_service(folder: Path, port: int) -> Service:
         # The unbounded source is the read that Flink checkpoints (runtime.md).
         "--experiments=use_deprecated_read",
     ]
-    command = [java(), "-Xmx256m", "-XX:+UseSerialGC", "-jar", str(assembled("kafka-expansion")), *arguments]
-    return Service(folder, "expansion", command, port)
+    return [java(), "-Xmx256m", "-XX:+UseSerialGC", "-jar", str(assembled("kafka-expansion")), *arguments]

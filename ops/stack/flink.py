@@ -31,11 +31,18 @@ def distribution() -> Path:
 
 @dataclass(frozen=True)
 class FlinkCluster:
-    """A cluster of a folder, where its configuration, logs, checkpoints and savepoints are."""
+    """A cluster of a folder, where its configuration, logs, checkpoints and savepoints are.
+
+    Fields:
+      port: of the REST endpoint.
+      slots: of the task manager.
+      metrics: port of the Prometheus reporter; None has none, since it listens on every interface.
+    """
 
     folder: Path
     port: int
     slots: int = 1
+    metrics: int | None = None
 
     @property
     def address(self) -> str:
@@ -73,34 +80,12 @@ class FlinkCluster:
         shipped = distribution() / "conf"
         for name in ("log4j.properties", "log4j-console.properties"):
             (conf / name).write_bytes((shipped / name).read_bytes())
-        options = yaml.safe_load((shipped / "config.yaml").read_text())["env"]["java"]["opts"]["all"]
-        settings = {
-            "env.java.opts.all": f"{options} -XX:+UseSerialGC",
-            "jobmanager.rpc.address": HOST,
-            "jobmanager.rpc.port": free_port(),
-            "jobmanager.bind-host": HOST,
-            "jobmanager.memory.process.size": "1000m",
-            "taskmanager.host": HOST,
-            "taskmanager.bind-host": HOST,
-            "taskmanager.numberOfTaskSlots": self.slots,
-            "taskmanager.memory.process.size": "1400m",
-            "rest.address": HOST,
-            "rest.bind-address": HOST,
-            "rest.port": self.port,
-            "parallelism.default": self.slots,
-            # It listens on every interface: Flink's reporter takes a port and nothing else.
-            "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
-            "metrics.reporter.prom.port": "9249-9259",
-            "state.backend.type": "hashmap",
-            "state.checkpoints.dir": self.checkpoints.absolute().as_uri(),
-            "state.savepoints.dir": (self.folder / "savepoints").absolute().as_uri(),
-            "restart-strategy.type": "exponential-delay",
-            "restart-strategy.exponential-delay.initial-backoff": "1 s",
-            "restart-strategy.exponential-delay.max-backoff": "10 s",
-            "heartbeat.interval": 2000,
-            "heartbeat.timeout": 10000,
-        }
-        (conf / "config.yaml").write_text(yaml.safe_dump(settings))
+        shipped_options = yaml.safe_load((shipped / "config.yaml").read_text())["env"]["java"]["opts"]["all"]
+        options = {"env.java.opts.all": f"{shipped_options} -XX:+UseSerialGC"}
+        content = options | settings(self.folder, port=self.port, slots=self.slots)
+        if self.metrics is not None:
+            content |= reporter(self.metrics)
+        (conf / "config.yaml").write_text(yaml.safe_dump(content))
 
     def stop(self) -> None:
         """End both."""
@@ -117,3 +102,37 @@ class FlinkCluster:
 
     def _script(self, role: str) -> list[str]:
         return [str(distribution() / "bin" / f"{role}.sh"), "start-foreground"]
+
+
+def reporter(port: int) -> dict[str, str | int]:
+    """Flink's configuration of its Prometheus reporter, at the first free port from this one."""
+    return {
+        "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+        "metrics.reporter.prom.port": f"{port}-{port + 9}",
+    }
+
+
+def settings(folder: Path, *, port: int, slots: int) -> dict[str, str | int]:
+    """Flink's configuration of a cluster of this machine."""
+    return {
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.rpc.port": free_port(),
+        "jobmanager.bind-host": HOST,
+        "jobmanager.memory.process.size": "1000m",
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.numberOfTaskSlots": slots,
+        "taskmanager.memory.process.size": "1400m",
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "rest.port": port,
+        "parallelism.default": slots,
+        "state.backend.type": "hashmap",
+        "state.checkpoints.dir": (folder / "checkpoints").absolute().as_uri(),
+        "state.savepoints.dir": (folder / "savepoints").absolute().as_uri(),
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "heartbeat.interval": 2000,
+        "heartbeat.timeout": 10000,
+    }

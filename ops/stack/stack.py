@@ -45,7 +45,7 @@ class Stack:
     @property
     def flink(self) -> FlinkCluster:
         """The cluster that the job names."""
-        return FlinkCluster(self.folder, _port(self.job.flink), self.job.parallelism)
+        return FlinkCluster(self.folder, _port(self.job.flink), self.job.parallelism, self.job.metrics_port)
 
     @property
     def session(self) -> FlinkSession:

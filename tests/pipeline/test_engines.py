@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ops.generate import write_day
+from ops.stack import flink, spark
 from ops.stack.flink import FlinkCluster
 from ops.stack.service import free_port
 from ops.stack.spark import SparkCluster
@@ -90,3 +91,31 @@ def test_a_spark_cluster_gives_what_direct_gives(
     days: dict[str, Path], scenario: str, spark_cluster: SparkCluster
 ) -> None:
     same(days[scenario], "spark", Run(master=spark_cluster.address))
+
+
+def packaged(day: Path, engine: str) -> tuple[Path, Path]:
+    """A jar that replays the day, and where its outputs go."""
+    options_of(engine, Run())
+    jar, out = day / f"{engine}.jar", day / f"{engine}-jar"
+    command = [sys.executable, "-m", "ops.cli", "package", f"--runner={engine}", "--out", jar]
+    done(*command, "--day", day / "day", "--to", out)
+    return jar, out
+
+
+def done(*command: str | Path) -> None:
+    found = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert not found.returncode, found.stdout[-3000:] + found.stderr[-3000:]
+
+
+def test_a_jar_for_flink_gives_what_direct_gives(days: dict[str, Path], flink_cluster: FlinkCluster) -> None:
+    jar, out = packaged(days["crash"], "flink")
+    done(flink.distribution() / "bin" / "flink", "run", "-m", flink_cluster.address, jar)
+    assert contents(out) == contents(days["crash"] / "direct")
+
+
+def test_a_jar_for_spark_gives_what_direct_gives(days: dict[str, Path], spark_cluster: SparkCluster) -> None:
+    jar, out = packaged(days["crash"], "spark")
+    submit = spark.distribution() / "bin" / "spark-submit"
+    main = ("--class", "org.apache.beam.runners.spark.SparkPipelineRunner")
+    done(submit, "--master", spark_cluster.address, *main, jar)
+    assert contents(out) == contents(days["crash"] / "direct")
