@@ -39,6 +39,9 @@ chaos: setup ## Kill, pause and restart every part of a live run, and compare it
 bench: setup ## Measure against plain NumPy, textbook Beam and Spark (some ten minutes; Java 17 for Spark)
 	.venv/bin/python -m bench.run
 
+bench-live: setup ## Measure a live run of 10,000 accounts: latency, throughput, memory, backlog (some twenty-five minutes)
+	.venv/bin/python -W ignore -m bench.live
+
 test: setup ## Run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
