@@ -27,7 +27,7 @@ from transforms.close import standing
 from transforms.lines import text_of
 from transforms.ordered import advance_through
 from transforms.parse import parse
-from transforms.records import encode_records
+from transforms.records import Records, encode_records
 
 OFFSETS = "offsets.json"
 
@@ -106,8 +106,8 @@ def _state(manifest: Manifest, files: list[tuple[str, str]]) -> Iterator[tuple[s
     for file in files:
         for raw in read_file(file):
             good, _ = parse(raw, monitor.bounds)
-            if good:
-                payloads.append(encode_records({raw.topic: good}))
+            if good.records:
+                payloads.append(encode_records(Records({good.topic: good.records}, {good.topic: good.origins})))
     for topic, lines in advance_through(fold, 0, state, payloads):
         if topic == SNAPSHOTS.name:
             yield from ((topic, text_of(line)) for line in lines)

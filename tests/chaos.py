@@ -196,6 +196,7 @@ def run(fault: Fault, day: Path, folder: Path) -> Result:
         count, restarts = tail.count(), stack.session.restarts(job.name)
         published, replayed = live.published_and_replayed(job, folder)
         differing = [topic for topic, lines in replayed.items() if published[topic] != lines]
+        unique = sum(map(len, published.values()))
         if fault.strike is start_cold:
             # Figures are told against those told last, which the new job does not know: they are those of a replay
             # that the snapshot opens, beside what the old job said until it ended.
@@ -204,7 +205,6 @@ def run(fault: Fault, day: Path, folder: Path) -> Result:
             differing += [topic for topic, lines in replayed.items() if set(lines) - set(published[topic])]
         if fault.before is poison:
             check_poison(folder)
-    unique = sum(map(len, published.values()))
     return Result(fault.name, lag, recovery, restarts, unique, max(0, count - unique), tuple(differing))
 
 

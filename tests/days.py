@@ -19,6 +19,7 @@ from schemas.scalars import Money, Quantity, Time
 from schemas.topics import BY_NAME, BY_RECORD
 from transforms.lines import Lines, text_of
 from transforms.monitor import Monitor
+from transforms.records import Records
 from transforms.state import ShardState
 
 Output = tuple[str, msgspec.Struct]
@@ -50,11 +51,11 @@ def fold_of(*, publish_all: bool = False) -> Monitor:
     return dataclasses.replace(monitor, rulebooks=(RULES,)).fold
 
 
-def by_topic(records: Iterable[Input]) -> dict[str, list[Input]]:
+def by_topic(records: Iterable[Input]) -> Records:
     """Records as an element of the fold."""
-    found: dict[str, list[Input]] = {}
-    for record in records:
-        found.setdefault(BY_RECORD[type(record)].name, []).append(record)
+    found = Records()
+    for number, record in enumerate(records):
+        found.add(BY_RECORD[type(record)].name, (record,), (number,))
     return found
 
 

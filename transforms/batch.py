@@ -15,7 +15,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.ids import shard_of
 from schemas.inputs import Input
 from schemas.topics import BY_NAME
-from transforms.records import Parsed, Records, encode_records, first_stamp
+from transforms.records import Origin, Parsed, Records, encode_records, first_stamp
 
 
 @dataclass(eq=False)
@@ -37,21 +37,23 @@ class _Batch(beam.DoFn):
         self.shards = shards
 
     def start_bundle(self) -> None:
-        self.market: Records = {}
-        self.own: dict[int, Records] = {}
+        self.market = Records()
+        self.own: defaultdict[int, Records] = defaultdict(Records)
         self.count = 0
 
     def process(self, element: Parsed) -> Iterable[Any]:
         topic, records = element.topic, element.records
         self.count += len(records)
         if BY_NAME[topic].market:
-            self.market.setdefault(topic, []).extend(records)
+            self.market.add(topic, records, element.origins)
         else:
-            mine: defaultdict[int, list[Input]] = defaultdict(list)
-            for record in records:
-                mine[shard_of(record.account_id, self.shards)].append(record)  # type: ignore[attr-defined]
+            mine: defaultdict[int, tuple[list[Input], list[Origin]]] = defaultdict(lambda: ([], []))
+            for record, origin in zip(records, element.origins, strict=True):
+                own, origins = mine[shard_of(record.account_id, self.shards)]  # type: ignore[attr-defined]
+                own.append(record)
+                origins.append(origin)
             for shard, part in mine.items():
-                self.own.setdefault(shard, {}).setdefault(topic, []).extend(part)
+                self.own[shard].add(topic, *part)
         if self.count >= self.FLUSH:
             for value in self._drain():
                 yield value.value
@@ -66,7 +68,7 @@ class _Batch(beam.DoFn):
                 yield _stamped(shard, encode_records(self.own[shard]))
             if market is not None:
                 yield _stamped(shard, market)
-        self.market, self.own, self.count = {}, {}, 0
+        self.start_bundle()
 
 
 def _stamped(shard: int, payload: bytes) -> WindowedValue:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 
 import numpy as np
@@ -17,10 +17,11 @@ from risk.rulebook import Rulebook, rulebook_at
 from risk.sessions import Sessions
 from schemas.codec import to_json
 from schemas.inputs import Input
+from schemas.outputs import DeadLetter
 from schemas.topics import BY_RECORD
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
-from transforms.positions import HEARTBEAT_PHASES, UpdatePositions
+from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
 from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
 from transforms.state import CELLS, ShardState
 
@@ -42,6 +43,16 @@ _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
 def _rank_of(record: Input) -> tuple:
     topic = BY_RECORD[type(record)]
     return (topic.rank, getattr(record, topic.key), to_json(record))
+
+
+def _letters(refused: list[tuple[Input, str]], arrivals: Iterable[Records]) -> Iterator[DeadLetter]:
+    """Dead letters with the origins of the very records that were refused; of equal ones any says the same."""
+    reasons = {id(record): reason for record, reason in refused}
+    for part in arrivals:
+        for _, record, origin in part.items():
+            reason = reasons.pop(id(record), None)
+            if reason is not None:
+                yield refusal(record, reason, origin)
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class Monitor:
 
     def stamps(self, records: Records) -> set[int]:
         """When the records of an element arrived."""
-        return {_arrived_at(r) for batch in records.values() for r in batch}
+        return {_arrived_at(record) for record in records}
 
     def advance(
         self, state: ShardState, arrivals: Iterable[Records], until: int
@@ -96,7 +107,8 @@ class Monitor:
         instants, recomputed_accounts, late_records (one of the market counts once a shard) and deadletters.
         """
         counts: Counter[str] = Counter()
-        queue = list(in_total_order(r for part in arrivals for batch in part.values() for r in batch))
+        arrivals = list(arrivals)
+        queue = list(in_total_order(chain.from_iterable(arrivals)))
         at = 0
         while True:
             arrival = self._instant(state, queue[at]) if at < len(queue) else NEVER
@@ -104,7 +116,9 @@ class Monitor:
             if instant > until:
                 break
             first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
-            yield from self._evaluate(state, queue[first:at], instant, counts)
+            refused = yield from self._evaluate(state, queue[first:at], instant, counts)
+            if refused:
+                yield "deadletter.v1", [line_of(letter) for letter in _letters(refused, arrivals)]
         return counts
 
     def _instant(self, state: ShardState, record: Input) -> int:
@@ -125,7 +139,9 @@ class Monitor:
         on_grid = -(-deadline // self.interval) * self.interval
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
-    def _evaluate(self, state: ShardState, records: list[Input], instant: int, counts: Counter[str]) -> Iterator[Lines]:
+    def _evaluate(
+        self, state: ShardState, records: list[Input], instant: int, counts: Counter[str]
+    ) -> Generator[Lines, None, list[tuple[Input, str]]]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
         update = self.update.apply(state, records, rules, instant)
@@ -141,8 +157,7 @@ class Monitor:
         state.dirty.add("clock")
         if len(rows):
             yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)
-        if update.refused:
-            yield "deadletter.v1", [line_of(refused) for refused in update.refused]
+        return update.refused
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> AccountBlock:
         """The accounts at the given rows with every measure."""

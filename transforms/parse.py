@@ -17,7 +17,7 @@ from schemas.outputs import DeadLetter
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
 from transforms.lines import line_of
-from transforms.records import Parsed
+from transforms.records import Parsed, origin_of
 
 RECORDS, DEADLETTERS = "records", "deadletters"
 
@@ -96,11 +96,10 @@ def plain() -> Decode:
     return decode_plain
 
 
-def parse(raw: Raw, bounds: Bounds, decode: Decode = decode_plain) -> tuple[list[Input], list[DeadLetter]]:
+def parse(raw: Raw, bounds: Bounds, decode: Decode = decode_plain) -> tuple[Parsed, list[DeadLetter]]:
     """Decode and check every value of a raw element."""
     kind = BY_NAME[raw.topic].record.__name__
-    good: list[Input] = []
-    bad: list[DeadLetter] = []
+    good, bad = Parsed(raw.topic, [], []), list[DeadLetter]()
     for offset, value, arrived_at in zip(raw.offsets, raw.values, raw.arrived_at or repeat(None), strict=False):
         try:
             record = decode(raw.topic, value)
@@ -114,7 +113,8 @@ def parse(raw: Raw, bounds: Bounds, decode: Decode = decode_plain) -> tuple[list
                 DeadLetter(topic=raw.topic, partition=raw.partition, offset=offset, payload=payload, reason=reason)
             )
         else:
-            good.append(record)
+            good.records.append(record)
+            good.origins.append(origin_of(raw.partition, offset))
     return good, bad
 
 
@@ -146,9 +146,9 @@ class _Parse(beam.DoFn):
 
     def process(self, raw: Raw) -> Iterable[Any]:
         good, bad = parse(raw, self.bounds, self.decode)
-        _EVENTS.inc(len(good))
+        _EVENTS.inc(len(good.records))
         _REFUSED.inc(len(bad))
-        if good:
-            yield Parsed(raw.topic, good)
+        if good.records:
+            yield good
         if bad:
             yield beam.pvalue.TaggedOutput(DEADLETTERS, ("deadletter.v1", [line_of(letter) for letter in bad]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 
 from risk.amounts import Ints
@@ -16,6 +15,7 @@ from schemas.codec import to_json
 from schemas.ids import digest
 from schemas.outputs import DeadLetter
 from schemas.topics import BY_RECORD
+from transforms.records import NOWHERE, Origin, place_of
 from transforms.state import ShardState
 
 HEARTBEAT_PHASES = 64
@@ -36,13 +36,13 @@ class Update:
     provisional: set[int] = field(default_factory=set)
     overrides: list[tuple[int, inputs.Override]] = field(default_factory=list)
     late: list[tuple[int, inputs.Input]] = field(default_factory=list)
-    refused: list[DeadLetter] = field(default_factory=list)
+    refused: list[tuple[inputs.Input, str]] = field(default_factory=list)
 
 
-def refusal(record: msgspec.Struct, reason: str) -> DeadLetter:
-    """The dead letter of a well-formed record that contradicts an earlier one; its origin was left at the parser."""
-    topic = BY_RECORD[type(record)].name
-    return DeadLetter(topic=topic, partition=-1, offset=-1, payload=to_json(record), reason=reason)
+def refusal(record: inputs.Input, reason: str, origin: Origin = NOWHERE) -> DeadLetter:
+    """The dead letter of a well-formed record that contradicts an earlier one."""
+    topic, (partition, offset) = BY_RECORD[type(record)].name, place_of(origin)
+    return DeadLetter(topic=topic, partition=partition, offset=offset, payload=to_json(record), reason=reason)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class UpdatePositions:
                 self._known(state, account, update)
                 postings, refused = state.ledger.post(record, instant)
                 if refused:
-                    update.refused.append(refusal(record, refused))
+                    update.refused.append((record, refused))
                 for posting in postings:
                     self._post(state, account, posting)
                     if posting.corrects is not None:
@@ -108,7 +108,7 @@ class UpdatePositions:
                 self._known(state, account, update)
                 new, refused = state.ledger.pay(record)
                 if refused:
-                    update.refused.append(refusal(record, refused))
+                    update.refused.append((record, refused))
                 if new:
                     state.book.cash[account] += int(record.amount)
             case inputs.Account():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain, repeat
 from typing import Any
 
 import apache_beam as beam
@@ -14,7 +16,44 @@ import zstandard
 from schemas.inputs import Input
 from schemas.topics import BY_NAME
 
-Records = dict[str, list[Input]]
+#: Where a record came from: its partition in the upper 16 bits, its offset in the lower 48; NOWHERE: it was made here.
+Origin = int
+NOWHERE = -1
+
+
+def origin_of(partition: int, offset: int) -> Origin:
+    """Partition and offset as one number."""
+    return partition << 48 | offset
+
+
+def place_of(origin: Origin) -> tuple[int, int]:
+    """Partition and offset; -1 and -1 of NOWHERE."""
+    return (-1, -1) if origin == NOWHERE else (origin >> 48, origin & (1 << 48) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records by topic, and the origin of each in the same order."""
+
+    batches: dict[str, list[Input]] = field(default_factory=dict)
+    origins: dict[str, list[Origin]] = field(default_factory=dict)
+
+    def add(self, topic: str, records: Iterable[Input], origins: Iterable[Origin]) -> None:
+        """Add records of a topic."""
+        self.batches.setdefault(topic, []).extend(records)
+        self.origins.setdefault(topic, []).extend(origins)
+
+    def __bool__(self) -> bool:
+        return bool(self.batches)
+
+    def __iter__(self) -> Iterator[Input]:
+        return chain.from_iterable(self.batches.values())
+
+    def items(self) -> Iterator[tuple[str, Input, Origin]]:
+        """(topic, record, origin) of every record."""
+        for topic, batch in self.batches.items():
+            yield from zip(repeat(topic), batch, self.origins[topic], strict=False)
+
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
 
@@ -31,8 +70,10 @@ def _scalar(kind: type, value: Any) -> Any:
 
 def encode_records(records: Records) -> bytes:
     """Records by topic as compressed MessagePack behind the stamp of the earliest, so that payloads sort by it."""
-    first = min(record.arrived_at or 0 for batch in records.values() for record in batch)
-    content = _ENCODER.encode({topic: _ENCODER.encode(batch) for topic, batch in records.items()})
+    first = min(record.arrived_at or 0 for record in records)
+    content = _ENCODER.encode(
+        {topic: (_ENCODER.encode(batch), records.origins[topic]) for topic, batch in records.batches.items()}
+    )
     return first.to_bytes(8, "big") + zstandard.compress(content, 1)
 
 
@@ -43,28 +84,25 @@ def first_stamp(payload: bytes) -> int:
 
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
-    return {
-        topic: _decoder(topic).decode(batch)
-        for topic, batch in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[8:])).items()
-    }
+    found = Records()
+    for topic, (batch, origins) in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[8:])).items():
+        found.add(topic, _decoder(topic).decode(batch), origins)
+    return found
 
 
 def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:
     """The records that arrived before the instant (microseconds), and the others."""
-    now: Records = {}
-    later: Records = {}
-    for topic, batch in records.items():
-        for record in batch:
-            (now if (record.arrived_at or 0) < before else later).setdefault(topic, []).append(record)
+    now, later = Records(), Records()
+    for topic, record, origin in records.items():
+        (now if (record.arrived_at or 0) < before else later).add(topic, (record,), (origin,))
     return now or None, later or None
 
 
 def pieces_of(payload: bytes, instant_of: Callable[[int], int]) -> Iterator[tuple[int, bytes]]:
     """A payload by the instant that its records are processed at, each with a payload of its own."""
-    pieces: dict[int, Records] = {}
-    for topic, batch in decode_records(payload).items():
-        for record in batch:
-            pieces.setdefault(instant_of(record.arrived_at or 0), {}).setdefault(topic, []).append(record)
+    pieces: defaultdict[int, Records] = defaultdict(Records)
+    for topic, record, origin in decode_records(payload).items():
+        pieces[instant_of(record.arrived_at or 0)].add(topic, (record,), (origin,))
     if len(pieces) == 1:
         yield next(iter(pieces)), payload
     else:
@@ -73,10 +111,11 @@ def pieces_of(payload: bytes, instant_of: Callable[[int], int]) -> Iterator[tupl
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Records of one topic in the order they came."""
+    """Records of one topic in the order they came, and the origin of each."""
 
     topic: str
     records: list[Input]
+    origins: list[Origin]
 
 
 class ParsedCoder(beam.coders.Coder):
@@ -87,12 +126,13 @@ class ParsedCoder(beam.coders.Coder):
 
     def encode(self, value: Parsed) -> bytes:
         """The records as they travel to a shard."""
-        return encode_records({value.topic: value.records})
+        return encode_records(Records({value.topic: value.records}, {value.topic: value.origins}))
 
     def decode(self, encoded: bytes) -> Parsed:
         """The inverse of encode."""
-        ((topic, records),) = decode_records(encoded).items()
-        return Parsed(topic, records)
+        found = decode_records(encoded)
+        ((topic, records),) = found.batches.items()
+        return Parsed(topic, records, found.origins[topic])
 
     def estimate_size(self, value: Parsed) -> int:
         """Bytes, by their number."""

@@ -20,6 +20,7 @@ from schemas.outputs import DeadLetter
 from schemas.topics import INPUTS
 from tests import days
 from transforms.parse import Raw, parse
+from transforms.records import Records, decode_records, encode_records
 
 Day = dict[str, list[bytes]]
 
@@ -61,7 +62,7 @@ def parsed(day: Day) -> tuple[list[Input], list[DeadLetter]]:
     letters: list[DeadLetter] = []
     for topic, values in day.items():
         good, bad = parse(Raw(topic, 3, range(100, 100 + len(values)), values), BOUNDS)
-        records += good
+        records += good.records
         letters += bad
     return records, letters
 
@@ -120,7 +121,7 @@ def test_an_avro_record_with_nan_is_a_dead_letter() -> None:
     time = days.MANIFEST.opens_at
     value = {"arrived_at": time, "symbol": "S0", "price": float("nan"), "as_of": time}
     good, (letter,) = parse(Raw("prices.v1", 0, [7], [value]), BOUNDS)
-    assert (good, letter.offset) == ([], 7)
+    assert (good.records, letter.offset) == ([], 7)
     assert "found nan - at `$.price`" in letter.reason
 
 
@@ -267,3 +268,16 @@ def test_a_bad_value_in_conf_names_its_field(tmp_path: Path, file: str, was: str
     with pytest.raises(ConfigurationError, match=r"mine\.yaml") as error:
         load(str(path))
     assert said in str(error.value)
+
+
+def test_a_contradiction_is_a_dead_letter_with_its_own_origin() -> None:
+    """Known only to the fold, after records were batched, split by instant and sent to shards."""
+    day = good_day() | {"fills.v1": [line(FILL), line(FILL), line(FILL, quantity=7)]}
+    fold, batches = monitor_of(days.MANIFEST, rules=["seed"], shards=1).fold, Records()
+    for topic, values in day.items():
+        good, _ = parse(Raw(topic, 3, range(100, 100 + len(values)), values), BOUNDS)
+        batches.add(topic, good.records, good.origins)
+    pieces = [decode_records(piece) for _, piece in fold.pieces(encode_records(batches))]
+    outputs = days.records_of(fold.advance(fold.start(), pieces, days.CLOSES))
+    (letter,) = [record for _, record in outputs if isinstance(record, DeadLetter)]
+    assert (letter.topic, letter.partition, letter.offset) == ("fills.v1", 3, 102)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from pipeline.replay import monitor_of
 from pipeline.sources import read_file
 from schemas.inputs import Input, Price
 from schemas.scalars import Time
+from tests import days
 from tests.days import records_of
 from transforms.parse import parse
 
@@ -24,7 +26,7 @@ def inputs_of(day: Path) -> dict[str, list[Input]]:
     records: dict[str, list[Input]] = {}
     for topic, path in files_of(day):
         for raw in read_file((topic, str(path))):
-            records.setdefault(topic, []).extend(parse(raw, monitor.bounds)[0])
+            records.setdefault(topic, []).extend(parse(raw, monitor.bounds)[0].records)
     return records
 
 
@@ -33,7 +35,7 @@ def test_an_open_call_goes_on_without_being_called_again(tmp_path: Path) -> None
     manifest = load_manifest(tmp_path)
     first = monitor_of(manifest, rules=["seed"], shards=1).fold
     records = inputs_of(tmp_path)
-    outputs = records_of(first.advance(first.start(), [records], manifest.horizon))
+    outputs = records_of(first.advance(first.start(), [days.by_topic(chain(*records.values()))], manifest.horizon))
     snapshots = {r.account_id: r for topic, r in outputs if topic == "snapshots.v1"}
     quiet = snapshots["ACC-QUIET"]
     assert quiet.levels == ("WARNING", "MARGIN_CALL", "LIQUIDATION")
@@ -54,7 +56,7 @@ def test_an_open_call_goes_on_without_being_called_again(tmp_path: Path) -> None
     ]
     again: list[Input] = [msgspec.structs.replace(s, arrived_at=opening) for s in snapshots.values()]
     arrivals = {"snapshots.v1": again, "prices.v1": prices}
-    out = records_of(second.advance(second.start(), [arrivals], later.horizon))
+    out = records_of(second.advance(second.start(), [days.by_topic(chain(*arrivals.values()))], later.horizon))
     of_quiet = [(topic, r) for topic, r in out if getattr(r, "account_id", "") == "ACC-QUIET"]
     assert not [r for topic, r in of_quiet if topic in ("margin.calls.v1", "liquidations.v1")]
     closing = next(r for topic, r in of_quiet if topic == "snapshots.v1")

@@ -79,12 +79,12 @@ def written(schema: Any, value: dict[str, Any]) -> bytes:
 def records_of(formats: Formats, *values: bytes) -> list[Any]:
     good, bad = parse(Raw(TOPIC, 0, range(len(values)), values), BOUNDS, formats.decoder())
     assert bad == []
-    return good
+    return good.records
 
 
 def reason_of(formats: Formats, value: bytes) -> str:
     good, (letter,) = parse(Raw(TOPIC, 3, [41], [value]), BOUNDS, formats.decoder())
-    assert good == []
+    assert good.records == []
     assert (letter.topic, letter.partition, letter.offset, letter.payload) == (TOPIC, 3, 41, value)
     return letter.reason
 

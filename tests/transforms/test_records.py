@@ -14,8 +14,9 @@ from transforms.records import Parsed, ParsedCoder, decode_records, encode_recor
 @given(days.days())
 def test_parsed_records_survive_their_coder(day: list[Input]) -> None:
     coder = ParsedCoder()
-    for topic, records in days.by_topic(day).items():
-        parsed = Parsed(topic, records)
+    records = days.by_topic(day)
+    for topic, batch in records.batches.items():
+        parsed = Parsed(topic, batch, records.origins[topic])
         assert coder.decode(coder.encode(parsed)) == parsed
 
 
@@ -25,7 +26,7 @@ def test_pieces_hold_every_record_at_its_instant(day: list[Input], interval: int
         return (stamp // interval + 1) * interval
 
     pieces = list(pieces_of(encode_records(days.by_topic(day)), instant_of))
-    found = [(instant, r) for instant, piece in pieces for batch in decode_records(piece).values() for r in batch]
+    found = [(instant, record) for instant, piece in pieces for record in decode_records(piece)]
     assert len({instant for instant, _ in pieces}) == len(pieces)
     assert all(instant == instant_of(int(r.arrived_at or 0)) for instant, r in found)
     assert list(in_total_order(r for _, r in found)) == list(in_total_order(day))

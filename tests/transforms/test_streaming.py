@@ -61,8 +61,8 @@ def stream_of(day: Path, *, jumps: int) -> TestStream:
         for raw in read_file((topic, str(path))):
             for value in raw.values:
                 good, _ = parse(Raw(topic, 0, [0], [value]), monitor.bounds)
-                if good:
-                    stamped.append((int(good[0].arrived_at or 0), Raw(topic, 0, [0], [value])))
+                for record in good.records:
+                    stamped.append((int(record.arrived_at or 0), Raw(topic, 0, [0], [value])))
     stamped.sort(key=lambda pair: pair[0])
     stream = TestStream().advance_watermark_to(Timestamp(micros=manifest.begin))
     size = len(stamped) // jumps + 1
