@@ -17,6 +17,7 @@ from pipeline.job import LiveJob
 from pipeline.kafka import Kafka, Setting
 from pipeline.registry import unframed
 from pipeline.sources import RECEIVED
+from schemas.errors import UserError
 from schemas.scalars import Time
 from schemas.topics import INPUTS, OUTPUTS
 from transforms.lines import key_of
@@ -25,7 +26,7 @@ Offsets = Mapping[tuple[str, int], int]
 _ENDED = KafkaError._PARTITION_EOF
 
 
-class CaptureError(ValueError):
+class CaptureError(UserError, ValueError):
     """Topics that make no day; the text says why."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from datetime import datetime
 from enum import StrEnum
@@ -15,17 +13,16 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\..*")
 warnings.filterwarnings("ignore", message=".*grpcio.*")
 
 import typer  # noqa: E402
-from rich.console import Console  # noqa: E402
 
 from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
 from ops.submit import app as submit_app  # noqa: E402
+from ops.terminal import console, explained  # noqa: E402
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(operate_app)
 app.add_typer(deadletter_app, name="deadletter")
 app.add_typer(submit_app, name="submit")
-console = Console()
 
 
 class Scenario(StrEnum):
@@ -46,12 +43,6 @@ class Runner(StrEnum):
     SPARK = "spark"
 
 
-def fail(error: Exception) -> typer.Exit:
-    """Say what to fix, and leave with status 1."""
-    console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
-    return typer.Exit(1)
-
-
 @app.command()
 def generate(
     out: Annotated[Path, typer.Argument(help="folder to write the day to")],
@@ -64,10 +55,8 @@ def generate(
     """Write a market day: fills, corrections, busts, duplicates, prices, halts, betas and cash."""
     from ops.generate import write_day
 
-    try:
+    with explained(ValueError):
         write_day(out, scenario=scenario.value, accounts=accounts, symbols=symbols, seed=seed, interval_ms=interval_ms)
-    except (OSError, ValueError) as error:
-        raise fail(error) from error
     console.print(f"wrote a {scenario.value} day of {accounts} accounts and {symbols} symbols to {out}")
 
 
@@ -87,24 +76,18 @@ def replay(
     job_server: Annotated[Path | None, typer.Option(help="a job server's jar, instead of the one built here")] = None,
 ) -> None:
     """Replay a day through the graph; the outputs are written like a day, one sorted file a topic."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    logging.getLogger().setLevel(logging.ERROR)
     from ops.progress import DayProgress
-    from pipeline.configuration import ConfigurationError
-    from pipeline.day import DayError, load_manifest
+    from pipeline.day import load_manifest
     from pipeline.job import load_job
     from pipeline.replay import replay as run
-    from runners.artifact import EngineMissingError
-    from runners.engine import EngineRefusedError, Run
+    from runners.engine import Run
     from runners.engines import ENGINES
 
-    try:
+    with explained():
         plan = load_job(job)
         options = ENGINES[runner].options(Run(master=master, parallelism=parallelism, job_server=job_server))
         with DayProgress(load_manifest(day), shards or plan.shards, console):
             run(day, out, options, job=plan, rules=rules, shards=shards, publish_all=everything)
-    except (DayError, ConfigurationError, EngineMissingError, EngineRefusedError, OSError) as error:
-        raise fail(error) from error
     for path in sorted(out.glob("*.jsonl")):
         with path.open("rb") as lines:
             console.print(f"{sum(1 for _ in lines):>9,}  {path.name}", highlight=False)
@@ -120,13 +103,11 @@ def show(
     from ops.report import write_report
     from ops.show import show as render
 
-    try:
+    with explained(ValueError):
         render(out, console, limit=limit)
         if html is not None:
             write_report(out, html)
             console.print(f"report: {html}")
-    except (OSError, ValueError) as error:
-        raise fail(error) from error
 
 
 @app.command()
@@ -137,10 +118,8 @@ def calc(
     """Every measure of one portfolio."""
     from ops.calc import calculate_file, render, to_json
 
-    try:
+    with explained(ValueError):
         result = calculate_file(file)
-    except (OSError, ValueError) as error:
-        raise fail(error) from error
     if json:
         print(to_json(result))
     else:
@@ -156,12 +135,9 @@ def bars(
 ) -> None:
     """Turn price bars into a day's manifest, prices, betas and instruments; fills and cash are yours to add."""
     from ops.bars import convert
-    from pipeline.day import DayError
 
-    try:
+    with explained(ValueError):
         counts = convert(files, out, date.date() if date else None, window=window)
-    except (DayError, OSError, ValueError) as error:
-        raise fail(error) from error
     for topic, count in counts.items():
         console.print(f"{count:>9,}  {topic}.jsonl", highlight=False)
 

@@ -16,6 +16,7 @@ from ops.capture import Log
 from pipeline.kafka import Kafka
 from pipeline.registry import JSON, Formats, unframed
 from pipeline.sinks import UndeliveredError
+from schemas.errors import UserError
 from schemas.outputs import DeadLetter
 from schemas.scalars import Time
 from schemas.topics import BY_NAME, DEADLETTER
@@ -24,7 +25,7 @@ from schemas.topics import BY_NAME, DEADLETTER
 REPLAYED_FROM = "replayed_from"
 
 
-class DeadLetterError(ValueError):
+class DeadLetterError(UserError, ValueError):
     """Corrections that cannot be used; the text says why."""
 
 

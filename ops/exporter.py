@@ -29,6 +29,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from pipeline.job import LiveJob
 from pipeline.kafka import Kafka
 from pipeline.registry import JSON, Formats, RegistryError
+from schemas.errors import UserError
 from schemas.outputs import Level
 from schemas.scalars import Time, decode_scalar
 from schemas.topics import (
@@ -58,7 +59,7 @@ BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 1800)
 TIMEOUT, EVERY = 10.0, 2.0
 
 
-class ExporterError(RuntimeError):
+class ExporterError(UserError, RuntimeError):
     """Topics that cannot be followed; the text says which and why."""
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ops.terminal import console, explained
 
 if TYPE_CHECKING:
     from ops.deadletters import Choice, DeadLetters
 
 app = typer.Typer(help="Records that could not be used: list them, and send them again.", no_args_is_help=True)
-console = Console()
 
 JobFile = Annotated[str, typer.Option("--job", help="a live job: a name in conf/jobs, or a file")]
 Topic = Annotated[str | None, typer.Option(help="only what came from it")]
@@ -42,7 +40,7 @@ def list_(
     """What could not be used, why, and where it is."""
     import msgspec
 
-    with _said():
+    with explained():
         letters = _dead_letters(job)
         found = letters.chosen(_choice(topic, partition, offsets, reason))
         table = Table("time", "topic", "partition", "offset", "reason", *(["payload"] if payload else []))
@@ -73,7 +71,7 @@ def replay(
     """Send dead letters again, as they came or corrected, to the topic that they came from; each only once."""
     from ops.deadletters import load_edits
 
-    with _said():
+    with explained():
         letters = _dead_letters(job)
         edits = {} if edit is None else load_edits(edit)
         found = letters.chosen(_choice(topic, partition, offsets, reason))
@@ -106,22 +104,3 @@ def _choice(topic: str | None, partition: int | None, offsets: str | None, reaso
     if not (numbers := re.fullmatch(r"(\d+)(?:-(\d+))?", offsets)):
         raise typer.BadParameter(f"--offsets: expected FIRST-LAST or one, such as 100-120, found {offsets}")
     return Choice(topic, partition, (int(numbers[1]), int(numbers[2] or numbers[1])), reason)
-
-
-@contextmanager
-def _said() -> Iterator[None]:
-    """Errors that a user can do something about are said in a line, with status 1."""
-    from confluent_kafka import KafkaException
-
-    from ops.capture import CaptureError
-    from ops.deadletters import DeadLetterError
-    from pipeline.configuration import ConfigurationError
-    from pipeline.registry import RegistryError
-    from pipeline.sinks import UndeliveredError
-
-    known = (CaptureError, ConfigurationError, DeadLetterError, RegistryError, UndeliveredError)
-    try:
-        yield
-    except (*known, KafkaException, OSError) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
-        raise typer.Exit(1) from error

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
+from ops.terminal import console, explained
+
 app = typer.Typer()
-console = Console()
 
 JobFile = Annotated[str, typer.Option("--job", help="a live job: a name in conf/jobs, or a file")]
 Folder = Annotated[Path | None, typer.Option(help="where the stack keeps its logs and state; default build/stack")]
-
-
-@contextmanager
-def _said() -> Iterator[None]:
-    """Errors that a user can do something about are said in a line, with status 1."""
-    import logging
-    import os
-
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    logging.getLogger().setLevel(logging.ERROR)
-    from confluent_kafka import KafkaException
-
-    from ops.capture import CaptureError
-    from ops.exporter import ExporterError
-    from ops.stack.service import ServiceError
-    from pipeline.configuration import ConfigurationError
-    from pipeline.day import DayError
-    from pipeline.registry import RegistryError
-    from runners.artifact import EngineMissingError
-    from runners.engine import EngineRefusedError
-    from runners.session import SessionError
-
-    known = (ConfigurationError, DayError, EngineMissingError, EngineRefusedError)
-    try:
-        yield
-    except (
-        *known,
-        ServiceError,
-        SessionError,
-        CaptureError,
-        ExporterError,
-        RegistryError,
-        KafkaException,
-        OSError,
-    ) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
-        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -68,7 +29,7 @@ def up(
     folder: Folder = None,
 ) -> None:
     """Start a Kafka broker, Flink and the live job here, and stream a day into it. `margin down` ends it."""
-    with _said():
+    with explained():
         from ops.generate import write_day
         from ops.stack.service import Service
         from ops.stack.stack import FOLDER, Stack
@@ -97,7 +58,7 @@ def down(
     clean: Annotated[bool, typer.Option(help="also remove the broker's log, the checkpoints and every log")] = False,
 ) -> None:
     """End exactly what `margin up` started; the next one goes on where it stopped."""
-    with _said():
+    with explained():
         import shutil
 
         from ops.stack.stack import FOLDER, Stack
@@ -115,7 +76,7 @@ def topics(
     partitions: Annotated[int, typer.Option(help="of each topic that is created", min=1)] = 1,
 ) -> None:
     """Create the topics that are not there yet on the brokers that the job names, with the log-append clock."""
-    with _said():
+    with explained():
         from ops.stack.broker import create_topics
         from pipeline.job import load_live_job
 
@@ -126,7 +87,7 @@ def topics(
 @app.command("watch")
 def watch_(job: JobFile = "live") -> None:
     """Follow a live run in a table: levels, calls, lag, events per second."""
-    with _said():
+    with explained():
         _watch(job)
 
 
@@ -153,7 +114,7 @@ def stream_(
     limit: Annotated[int | None, typer.Option(help="stop after so many", min=1)] = None,
 ) -> None:
     """Send a day's records to the topics, as if it happened now."""
-    with _said():
+    with explained():
         from ops.stream import Pace, stream
         from pipeline.job import load_live_job
 
@@ -179,7 +140,7 @@ def live(
     job_server: Annotated[Path | None, typer.Option(help="a job server's jar, instead of the one built here")] = None,
 ) -> None:
     """Submit the live job to the cluster that it names, or run it here on prism; broker and topics must be there."""
-    with _said():
+    with explained():
         from ops.live import run_here, submit
 
         if runner == "flink":
@@ -197,7 +158,7 @@ def snapshot_(
     base: Annotated[Path | None, typer.Option(help="an earlier snapshot to go on from")] = None,
 ) -> None:
     """Write state and offsets, made from the topics; another graph or number of shards starts cold from it."""
-    with _said():
+    with explained():
         from ops.snapshot import Snapshot, take_snapshot
         from pipeline.job import load_live_job
         from schemas.scalars import Time
@@ -210,7 +171,7 @@ def snapshot_(
 @app.command()
 def savepoint(job: JobFile = "live") -> None:
     """Take a savepoint of the live job and end it; `margin live --resume` goes on from it."""
-    with _said():
+    with explained():
         from pipeline.job import load_live_job
         from runners.session import FlinkSession
 
@@ -221,7 +182,7 @@ def savepoint(job: JobFile = "live") -> None:
 @app.command()
 def cancel(job: JobFile = "live") -> None:
     """End the live job at once; `margin up` goes on from its last checkpoint."""
-    with _said():
+    with explained():
         from pipeline.job import load_live_job
         from runners.session import FlinkSession
 
@@ -236,7 +197,7 @@ def capture(
     outputs: Annotated[Path | None, typer.Option(help="also what the job published, like a replay's outputs")] = None,
 ) -> None:
     """Write what the input topics hold, with offsets and log-append times, as a day that `margin replay` takes."""
-    with _said():
+    with explained():
         from ops.capture import capture_day, capture_outputs
         from pipeline.job import load_live_job
 
@@ -255,7 +216,7 @@ def exporter(
     host: Annotated[str, typer.Option(help="to listen on; the metrics have no password")] = "127.0.0.1",
 ) -> None:
     """Serve a live job's metrics for Prometheus."""
-    with _said():
+    with explained():
         from ops.exporter import export
         from pipeline.job import load_live_job
 
@@ -265,7 +226,7 @@ def exporter(
 @app.command()
 def expansion(port: Annotated[int, typer.Option(help="to listen on", min=1)] = 8097) -> None:
     """Run KafkaIO's expansion service in the foreground; `margin up` does so by itself."""
-    with _said():
+    with explained():
         import os
 
         from ops.stack.expansion import command
@@ -277,7 +238,7 @@ def expansion(port: Annotated[int, typer.Option(help="to listen on", min=1)] = 8
 @app.command()
 def runners() -> None:
     """What each engine can do, how, and why not."""
-    with _said():
+    with explained():
         from ops.engines import table
 
         console.print(table())
@@ -292,7 +253,7 @@ def package(
     to: Annotated[Path | None, typer.Option(help="where its outputs go")] = None,
 ) -> None:
     """Write the graph as an executable jar, to be submitted where no Python is."""
-    with _said():
+    with explained():
         from ops.live import package as write
 
         size = write(runner, out, job=job, day=day, to=to)

@@ -17,6 +17,7 @@ from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook
 from schemas import topics
 from schemas.codec import from_json
+from schemas.errors import UserError
 from schemas.outputs import Alert, Consequence, Level, Liquidation, MarginCall, Restriction, StressBetaSpy
 from schemas.scalars import RATIO_SCALE, Money, Ratio, Time
 
@@ -32,7 +33,7 @@ AMOUNTS: dict[type, tuple[Level, str]] = {
 }
 
 
-class OutcomeError(ValueError):
+class OutcomeError(UserError, ValueError):
     """An output folder that cannot be read; the text says what to do."""
 
 

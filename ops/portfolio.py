@@ -20,10 +20,11 @@ from risk.margin import compute_margin
 from risk.rulebook import Rulebook
 from risk.stress import run_stress
 from risk.tims import run_tims
+from schemas.errors import UserError
 from schemas.scalars import EXACT_LIMIT, QUANTITY_SCALE, Money, Quantity, Time, decode_scalar
 
 
-class PortfolioError(ValueError):
+class PortfolioError(UserError, ValueError):
     """A document that cannot be calculated; each line names a field, what was expected and what was found."""
 
 

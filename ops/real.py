@@ -18,6 +18,7 @@ from ops import bars
 from ops.bars import History
 from ops.generate import requirement
 from schemas import topics
+from schemas.errors import UserError
 from schemas.inputs import Account, Cash, Fill
 from schemas.scalars import Money, Quantity, Time
 
@@ -29,7 +30,7 @@ HELD_SHARE, SHORTING_SHARE = 0.75, 0.25
 LEAST_LEVERAGE, MOST_LEVERAGE, ROOM = 1.5, 3.7, 0.95
 
 
-class MarketDataError(FileNotFoundError):
+class MarketDataError(UserError, FileNotFoundError):
     """The market data is not where it is read from."""
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from ops.terminal import errors, explained
 
 app = typer.Typer(help="Hand a job to a cloud; without --submit print the request.", no_args_is_help=True)
-console = Console(stderr=True)
 
 Submit = Annotated[bool, typer.Option("--submit", help="send it; otherwise it is printed, and nothing is sent")]
 Emr = Annotated[str, typer.Option("--job", help="a name in conf/jobs, or a copy of conf/jobs/emr.yaml")]
@@ -59,17 +59,14 @@ def dataflow(job: Dataflow = "dataflow", submit: Submit = False) -> None:
 def _hand_over(
     load: Callable[[], Any], request: Callable[[Any], Any], send: Callable[[Any], str] | None, follow: str
 ) -> None:
-    from pipeline.configuration import ConfigurationError
-    from runners.submission import SubmissionError, rendered
+    from runners.submission import rendered
 
-    try:
+    with explained():
         plan = load()
         print(rendered(request(plan)))
         if send is None:
-            console.print("nothing was sent; --submit sends it", highlight=False)
+            # The request alone is on standard output, to be piped.
+            errors.print("nothing was sent; --submit sends it", highlight=False)
         else:
             found = send(plan)
-            console.print(follow.format(found, found), highlight=False, soft_wrap=True)
-    except (ConfigurationError, SubmissionError) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
-        raise typer.Exit(1) from error
+            errors.print(follow.format(found, found), highlight=False, soft_wrap=True)

@@ -9,12 +9,14 @@ from typing import Any, Generic, Literal, TypeVar
 import pydantic
 import yaml
 
+from schemas.errors import UserError
+
 Kind = Literal["rules", "jobs"]
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(UserError, ValueError):
     """A file that cannot be used; the text names it, the field, what was expected and what was found."""
 
 

@@ -15,11 +15,12 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from risk.sessions import Sessions
+from schemas.errors import UserError
 from schemas.scalars import Time
 from schemas.topics import INPUTS
 
 
-class DayError(ValueError):
+class DayError(UserError, ValueError):
     """A day folder that cannot be replayed; the text says what to fix."""
 
 

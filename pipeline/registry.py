@@ -23,6 +23,7 @@ from fastavro.schema import SchemaParseException
 from pipeline.configuration import ConfigurationError
 from pipeline.kafka import secret
 from schemas.codec import avro_schema, from_avro_dict, from_json, parsed_schema, to_avro, to_json
+from schemas.errors import UserError
 from schemas.inputs import Input
 from schemas.topics import BY_NAME, WRITTEN
 from transforms.parse import Decode, decode_plain, plain
@@ -44,7 +45,7 @@ Answer = TypeVar("Answer")
 HEAD = struct.Struct(">bI")
 
 
-class RegistryError(RuntimeError):
+class RegistryError(UserError, RuntimeError):
     """The registry did not answer, or not as one; what asked is run again."""
 
 

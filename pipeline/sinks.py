@@ -21,6 +21,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.kafka import Kafka, Setting
 from pipeline.registry import JSON, Formats
+from schemas.errors import UserError
 from schemas.topics import BY_NAME, DEADLETTER, WRITTEN
 from transforms.lines import Lines, account_of, text_of
 
@@ -101,7 +102,7 @@ def write_topic(group: tuple[str, Iterable[bytes]], folder: str) -> str:
     return path
 
 
-class UndeliveredError(RuntimeError):
+class UndeliveredError(UserError, RuntimeError):
     """Records that the brokers did not take, with the topic, key and size of some; their bundle is run again."""
 
 

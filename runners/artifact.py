@@ -11,11 +11,13 @@ from pathlib import Path
 
 import fasteners
 
+from schemas.errors import UserError
+
 #: Of a checkout; an installed package keeps its own elsewhere.
 BUILD = Path(os.environ.get("MARGIN_BUILD", Path(__file__).parents[1] / "build"))
 
 
-class EngineMissingError(RuntimeError):
+class EngineMissingError(UserError, RuntimeError):
     """The engine is not here; the text says what to install."""
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from schemas.errors import UserError
 
-class EngineRefusedError(ValueError):
+
+class EngineRefusedError(UserError, ValueError):
     """The engine cannot do what is asked; the text says why, and which can."""
 
 

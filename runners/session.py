@@ -11,10 +11,12 @@ from urllib.parse import unquote, urlparse
 
 import requests
 
+from schemas.errors import UserError
+
 ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
 
 
-class SessionError(RuntimeError):
+class SessionError(UserError, RuntimeError):
     """The cluster does not answer, refuses, or the job is not there; the text says what to do."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from schemas.errors import UserError
 
-class SubmissionError(ValueError):
+
+class SubmissionError(UserError, ValueError):
     """A job that a cloud would refuse, or has refused; the text says which field, and what to do."""
 
 

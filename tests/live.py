@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from ops.capture import capture_day, capture_outputs, lines_between
 from ops.snapshot import Snapshot
+from ops.stack.broker import create_topics
 from ops.stack.service import free_port
 from ops.stack.stack import Stack
 from pipeline.day import write_manifest
@@ -45,10 +46,12 @@ def job_file(folder: Path, **changes: Any) -> Path:
 
 
 @contextmanager
-def stack(folder: Path, **changes: Any) -> Iterator[Stack]:
+def stack(folder: Path, *, partitions: int = 1, **changes: Any) -> Iterator[Stack]:
     """A running stack, ended afterwards."""
     found = Stack(str(job_file(folder, **changes)), folder)
     try:
+        found.broker.start()
+        create_topics(found.job.kafka, partitions=partitions)
         found.start()
         yield found
     finally:
@@ -64,6 +67,12 @@ class Markers:
         partitions = self.consumer.list_topics(timeout=30).topics[ALERTS.name].partitions
         self.consumer.assign([TopicPartition(ALERTS.name, partition, OFFSET_END) for partition in partitions])
         self.consumer.poll(0.5)
+
+    def __enter__(self) -> Markers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.consumer.close()
 
     def send(self) -> set[str]:
         """Send one for every shard; their ids."""

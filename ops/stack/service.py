@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from schemas.errors import UserError
+
 HOST = "127.0.0.1"
 
 
-class ServiceError(RuntimeError):
+class ServiceError(UserError, RuntimeError):
     """A service that did not start, with the last lines of its log."""
 
 

@@ -40,9 +40,9 @@ def test_what_prism_publishes_live_is_what_a_replay_gives(broker: Stack, tmp_pat
     write_day(day, scenario="disorder", accounts=40, symbols=12, seed=3, interval_ms=250)
     result = run_live(job, native_source(job), options_of("prism", Run(live=True)), dt.datetime.now(dt.UTC).date())
     try:
-        markers = live.Markers(job)
-        stream(day, job.kafka, Pace(rate=500))
-        markers.settle()
+        with live.Markers(job) as markers:
+            stream(day, job.kafka, Pace(rate=500))
+            markers.settle()
     finally:
         result.cancel()
     published, replayed = live.published_and_replayed(job, tmp_path / "captured")
