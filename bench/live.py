@@ -37,6 +37,7 @@ from schemas.topics import ALERTS, CASH, FILLS, MARGIN_CALC, PRICES
 from tests import live
 
 ACCOUNTS, SYMBOLS, METRICS = 10_000, 1_000, 9249
+RESULTS = Path(__file__).with_name("results")
 
 
 class Input(msgspec.Struct):
@@ -238,6 +239,15 @@ def table(figures: list[Figures]) -> Table:
     for one in figures:
         found.add_row(*one.row())
     return found
+
+
+def markdown(figures: list[Figures], caught_up: tuple[float, float] | None) -> str:
+    """The table as bench/results has it."""
+    rows = [HEADERS, ["---"] * len(HEADERS), *(one.row() for one in figures)]
+    lines = [f"# Live, {time.strftime('%Y-%m-%d')}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    if caught_up is not None:
+        lines.append("{:g} s of backlog at 3,000/s caught up in {:.1f} s, submission not counted.".format(*caught_up))
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

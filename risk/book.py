@@ -137,8 +137,11 @@ class Book:
             cash=self.cash[accounts].astype(np.float64),
         )
 
-    def held(self, accounts: Ints, market: Market, *, flat: bool = False) -> Held:
-        """The positions of the accounts at the rows, of each by symbol; flat: those that came to zero too."""
+    def held(self, accounts: Ints, market: Market, *, flat: bool = False, fills: bool = True) -> Held:
+        """The positions of the accounts at the rows, of each by symbol.
+
+        flat: those that came to zero too. fills: where there is nothing else, the price of the last one stands in.
+        """
         low, high = np.searchsorted(self.keys, [accounts << _SYMBOL_BITS, (accounts + 1) << _SYMBOL_BITS])
         counts = high - low
         owners = np.repeat(np.arange(len(accounts)), counts)
@@ -149,15 +152,15 @@ class Book:
         if not flat:
             order = order[self.quantity[mine[order]] != 0]
         owners, mine = owners[order], mine[order]
-        return Held(owners, self.symbols[mine], self.quantity[mine], self._prices(mine, market))
+        return Held(owners, self.symbols[mine], self.quantity[mine], self._prices(mine, market, fills=fills))
 
-    def _prices(self, mine: Ints, market: Market) -> Floats:
+    def _prices(self, mine: Ints, market: Market, *, fills: bool = True) -> Floats:
         """Quotes of the positions at the places, or what stands in for them, else NaN: never zero (design 4)."""
         price = market.columns["price"][self.symbols[mine]]
         without = np.flatnonzero(np.isnan(price))
         if len(without):
             close = self.close[mine[without]]
-            price[without] = np.where(np.isnan(close), self.traded[mine[without]], close)
+            price[without] = np.where(np.isnan(close) & fills, self.traded[mine[without]], close)
         return price
 
     def accounts_cell(self) -> dict:

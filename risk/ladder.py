@@ -15,6 +15,8 @@ LEVELS: tuple[Any, ...] = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQ
 WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
 #: Not a level: a call or worse would have been entered, had the prices been reliable.
 REVIEW = 16
+#: What of an account's flags a snapshot keeps, by name.
+KEPT = {name: 1 << n for n, name in enumerate(LEVELS[1:])} | {"REVIEW": REVIEW}
 #: Not a level either: an unbroken deficiency, whose clock leads to liquidation.
 DEFICIENCY = 32
 SEVERE = MARGIN_CALL | RESTRICTION | LIQUIDATION

@@ -166,6 +166,7 @@ class Snapshot(Input, frozen=True, kw_only=True):
     fills: tuple[SnapshotFill, ...] = ()
     cash_ids: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
+    since: Time | None = None
     deficient_since: Time | None = None
     opened: dict[str, OpenedOn] = {}
     audit_head: str = ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from risk.amounts import Ints
 from risk.block import AccountBlock
-from risk.ladder import LEVELS, OPENINGS
+from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
 from schemas.inputs import Beta, Fill, Input, Instrument, Price, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
@@ -53,7 +53,8 @@ def close_day(state: ShardState, block: AccountBlock) -> Iterator[Lines]:
 def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[AccountLedger]) -> list[bytes]:
     """(n,) the JSON of the snapshots of the accounts at the rows."""
     book, ladder = state.book, state.ladder
-    held = book.held(rows, state.market)
+    # A fill's price is left to the fill: the snapshot has it, and a later one, or its bust, changes the price.
+    held = book.held(rows, state.market, fills=False)
     # NaN, where there is no price, is not above zero either.
     closes = np.where(held.price > 0, number_texts(np.nan_to_num(held.price)), b"null")
     accounts = rows.tolist()
@@ -68,7 +69,8 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "sma": money_texts(np.zeros(())),
         "fills": _fill_texts(ledgers),
         "cash_ids": [msgspec.json.encode(sorted(own.cash)) for own in ledgers],
-        "levels": plain_texts([LEVELS[n + 1] for n in range(4) if flags >> n & 1] for flags in ladder.flags[rows]),
+        "levels": plain_texts([name for name, flag in KEPT.items() if flags & flag] for flags in ladder.flags[rows]),
+        "since": time_texts(ladder.since[rows]),
         "deficient_since": time_texts(ladder.deficient_since[rows]),
         "opened": [msgspec.json.encode(on, enc_hook=encode_json) for on in opened],
         "audit_head": plain_texts(ladder.heads[row] for row in accounts),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from risk.amounts import Ints
-from risk.ladder import LEVELS, OPENINGS
+from risk.ladder import KEPT, OPENINGS
 from risk.ledger import Posting
 from risk.rulebook import Rulebook
 from schemas import inputs
@@ -152,10 +152,12 @@ class UpdatePositions:
                 book.price(account, symbol, np.nan, position.close)
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
-        flag = {name: 1 << n >> 1 for n, name in enumerate(LEVELS)} | {name: key for key, name in OPENINGS.items()}
-        ladder.flags[account] = sum(flag[name] for name in snapshot.levels)
+        ladder.flags[account] = sum(KEPT[name] for name in snapshot.levels)
         ladder.deficient_since[account] = -1 if snapshot.deficient_since is None else snapshot.deficient_since
-        ladder.opened[account] = {flag[name]: opened for name, opened in snapshot.opened.items()}
+        ladder.since[account] = -1 if snapshot.since is None else snapshot.since
+        ladder.opened[account] = {
+            flag: snapshot.opened[name] for flag, name in OPENINGS.items() if name in snapshot.opened
+        }
         ladder.heads[account] = snapshot.audit_head
         state.dirty.update(("clock", "ladder", "chains"))
 
