@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from ops.snapshot import Snapshot, begin_at
 from ops.stack.expansion import expansion_service
 from ops.stack.service import HOST, free_port
 from pipeline.day import DayError
 from pipeline.job import LiveJob, load_live_job
-from pipeline.live import run_live
+from pipeline.live import live_pipeline
 from pipeline.replay import replay
 from pipeline.sources import ReadKafkaIO
 from runners.engine import Run
@@ -63,8 +63,8 @@ def submit(
         snapshot = Snapshot(opening.absolute())
         begin_at(job, snapshot)
         files = snapshot.files
-    options = ENGINES["flink"].options(live_run(job, resume=resume, job_server=job_server))
-    result = run_live(job, ReadKafkaIO(job.kafka, job.clock, job.expansion), options, today(), files)
+    run = live_run(job, resume=resume, job_server=job_server)
+    result = started("flink", run, job, ReadKafkaIO(job.kafka, job.clock, job.expansion), files)
     return FlinkSession(job.flink).wait(job.name, gone=lambda: PipelineState.is_terminal(result.state))
 
 
@@ -72,8 +72,17 @@ def run_here(file: str, runner: str) -> None:
     """Run a live job in this process until it is interrupted. Raises ConfigurationError, EngineRefusedError."""
     job = load_live_job(file)
     job.formats.check()
-    options = ENGINES[runner].options(Run(live=True))
-    run_live(job, native_source(job), options, today()).wait_until_finish()
+    started(runner, Run(live=True), job, native_source(job)).wait_until_finish()
+
+
+def started(
+    runner: str, run: Run, job: LiveJob, source: beam.PTransform, opening: tuple[tuple[str, str], ...] = ()
+) -> PipelineResult:
+    """The live graph, checked and handed to an engine. Raises EngineRefusedError, EngineMissingError."""
+    engine = ENGINES[runner]
+    pipeline = live_pipeline(job, source, engine.options(run), today(), opening)
+    engine.check_graph(pipeline, run)
+    return pipeline.run()
 
 
 def native_source(job: LiveJob) -> beam.PTransform:
@@ -97,9 +106,9 @@ def package(runner: str, out: Path, *, job: str | None, day: Path | None, to: Pa
         run = Run(
             live=True, parallelism=plan.parallelism, checkpoint_ms=plan.checkpoint_ms, name=plan.name, package=out
         )
-        options = ENGINES[runner].options(run)
+        ENGINES[runner].check(run)
         with tempfile.TemporaryDirectory() as folder, expanding(Path(folder)) as address:
-            run_live(plan, ReadKafkaIO(plan.kafka, plan.clock, address), options, today()).wait_until_finish()
+            started(runner, run, plan, ReadKafkaIO(plan.kafka, plan.clock, address)).wait_until_finish()
     elif day is not None and to is not None:
         replay(day, to, ENGINES[runner].options(Run(package=out)))
     else:

@@ -1,4 +1,4 @@
-"""Run the graph live: from Kafka to Kafka, without an end."""
+"""The graph live: from Kafka to Kafka, without an end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import datetime as dt
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
 from pipeline.day import sessions_around
 from pipeline.graph import MonitorMargin
@@ -32,14 +31,14 @@ def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
     )
 
 
-def run_live(
+def live_pipeline(
     job: LiveJob,
     source: beam.PTransform,
     options: PipelineOptions,
     date: dt.date,
     opening: tuple[tuple[str, str], ...] = (),
-) -> PipelineResult:
-    """Submit the graph; the result does not wait for an end that never comes.
+) -> beam.Pipeline:
+    """The graph from Kafka to Kafka, to be run; what runs it does not wait for an end that never comes.
 
     Args:
       opening: (topic, path) of a snapshot's records, for a start without state.
@@ -49,4 +48,4 @@ def run_live(
     if opening:
         raws = (raws, pipeline | "ReadOpening" >> ReadDay(opening)) | "Opening" >> beam.Flatten()
     _ = raws | "MonitorMargin" >> live_monitor(job, date) | "WriteKafka" >> WriteKafka(job.kafka, job.formats)
-    return pipeline.run()
+    return pipeline

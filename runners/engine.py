@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 
 from schemas.errors import UserError
 
@@ -72,6 +75,7 @@ class Engine:
       purpose: what to use it for.
       has, lacks: every capability is in one of them, with how or why not.
       flags: Beam's options for a run.
+      broadcasts: whether a graph without an end may have side inputs.
     """
 
     name: str
@@ -79,13 +83,34 @@ class Engine:
     has: Mapping[Capability, str]
     lacks: Mapping[Capability, str]
     flags: Callable[[Run], list[str]]
+    broadcasts: bool = True
 
     def check(self, run: Run) -> None:
         """Refuse what the engine cannot do. Raises EngineRefusedError."""
         for capability in sorted(run.asks & self.lacks.keys()):
             raise EngineRefusedError(f"{self.name}, {capability}: {self.lacks[capability]}")
 
+    def check_graph(self, pipeline: beam.Pipeline, run: Run) -> None:
+        """Refuse a graph that the engine cannot run so. Raises EngineRefusedError."""
+        steps = side_inputs(pipeline) if run.live and not self.broadcasts else []
+        if steps:
+            raise EngineRefusedError(
+                f"{self.name}, live: expected no side input, found one at {', '.join(steps)}; its first checkpoint "
+                "would fail for ever (runtime.md, trap 14). Send it in the stream, as BatchByShard sends the market"
+            )
+
     def options(self, run: Run) -> PipelineOptions:
         """Beam's options. Raises EngineRefusedError, or EngineMissingError where a part of it is not here."""
         self.check(run)
         return PipelineOptions(self.flags(run))
+
+
+def side_inputs(pipeline: beam.Pipeline) -> list[str]:
+    """Names of the steps that take a side input."""
+    found = []
+    for transform in pipeline.to_runner_api().components.transforms.values():
+        if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+            if payload.side_inputs:
+                found.append(transform.unique_name)
+    return found

@@ -47,4 +47,5 @@ ENGINE = Engine(
     },
     lacks={},
     flags=_flags,
+    broadcasts=False,
 )

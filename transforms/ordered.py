@@ -213,7 +213,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
         def _take(self, key: Any, bag: Any, stores: Iterable[Any]) -> _Kept:
             """What was committed last; whoever changes it puts it back with its new token."""
             mine = dict(zip(cells, stores, strict=True))
-            committed = mine[_TOKEN].read() or b""
+            committed = mine[_TOKEN].read() or _NEVER
             kept = self.kept.pop(key, None)
             if kept is None or kept.token != committed:
                 kept = _Kept(committed, mine)
@@ -224,14 +224,15 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
         def process(self, element: tuple[Any, bytes], bag: Any, timer: Any, *stores: Any) -> None:
             key, payload = element
             kept = self._take(key, bag, stores)
-            after = fold.instant_of(kept.state.now) if kept.state.now >= 0 else 0
+            # Not before what has passed, evaluated or not: what is then in the bag counts as taken in.
+            after = fold.instant_of(max(kept.state.now, _instant_of(kept.token)))
             items = [max(after, instant).to_bytes(8, "big") + piece for instant, piece in fold.pieces(payload)]
             for item in items:
                 bag.add(item)
                 heappush(kept.waiting, item)
             for instant in {_instant_of(item) for item in items}:
                 timer.set(_at(instant), dynamic_timer_tag=str(instant))
-            self._keep(key, kept, kept.token[:8] or _NEVER, payload)
+            self._keep(key, kept, kept.token[:8], payload)
 
         def wake(self, key: Any, fired: Timestamp, bag: Any, timer: Any, **stores: Any) -> Iterator[Any]:
             until = fired.micros
@@ -291,7 +292,7 @@ def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
     """Make a key's state again: its cells, advanced through the journal as it was the first time."""
     state = kept.state = fold.start()
     state.load(lambda cell: kept.stores[cell].read())
-    done = int.from_bytes(kept.token[:8] or _NEVER, "big")
+    done = _instant_of(kept.token)
     for instant, arrived in groupby(sorted(items), key=_instant_of):
         if instant > done:
             kept.waiting.extend(arrived)

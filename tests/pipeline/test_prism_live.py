@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ops.generate import write_day
-from ops.live import native_source
+from ops.live import native_source, started
 from ops.stack.broker import Broker, create_topics
 from ops.stack.service import Service
 from ops.stack.stack import Stack
 from ops.stream import Pace, stream
-from pipeline.live import run_live
 from runners.engine import Run
 from tests import live
 from tests.engines import needed, options_of
@@ -38,7 +36,8 @@ def broker(tmp_path: Path) -> Iterator[Stack]:
 def test_what_prism_publishes_live_is_what_a_replay_gives(broker: Stack, tmp_path: Path) -> None:
     job, day = broker.job, tmp_path / "generated"
     write_day(day, scenario="disorder", accounts=40, symbols=12, seed=3, interval_ms=250)
-    result = run_live(job, native_source(job), options_of("prism", Run(live=True)), dt.datetime.now(dt.UTC).date())
+    options_of("prism", Run(live=True))
+    result = started("prism", Run(live=True), job, native_source(job))
     try:
         with live.Markers(job) as markers:
             stream(day, job.kafka, Pace(rate=500))

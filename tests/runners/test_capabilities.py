@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners.engine import Capability, EngineRefusedError, Run
+from pipeline.job import load_live_job
+from pipeline.live import live_pipeline
+from runners.engine import Capability, EngineRefusedError, Run, side_inputs
 from runners.engines import ENGINES
+from transforms.parse import Raw
 
 ROOT = Path(__file__).parents[1]
 ASKED = {
@@ -58,3 +64,26 @@ def test_each_no_is_refused_with_its_reason(name: str, capability: Capability) -
     with pytest.raises(EngineRefusedError) as refused:
         engine.options(run)
     assert any(engine.lacks[c] in str(refused.value) for c in run.asks & engine.lacks.keys())
+
+
+class _Stub(beam.PTransform):
+    """In place of a source: what runs the graph is asked, not where its records come from."""
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        return pbegin | beam.Create([], reshuffle=False) | beam.Map(lambda raw: raw).with_output_types(Raw)
+
+
+def test_the_live_graph_has_no_side_input() -> None:
+    pipeline = live_pipeline(load_live_job("live"), _Stub(), PipelineOptions(), dt.date(2026, 1, 5))
+    assert side_inputs(pipeline) == []
+    ENGINES["flink"].check_graph(pipeline, Run(live=True))
+
+
+def test_a_side_input_in_a_graph_without_an_end_is_refused_on_flink() -> None:
+    pipeline = beam.Pipeline()
+    betas = beam.pvalue.AsDict(pipeline | "Betas" >> beam.Create([("SPY", 1.0)]))
+    _ = pipeline | beam.Create(["SPY"]) | "Weigh" >> beam.Map(lambda symbol, known: known[symbol], betas)
+    ENGINES["flink"].check_graph(pipeline, Run())
+    ENGINES["prism"].check_graph(pipeline, Run(live=True))
+    with pytest.raises(EngineRefusedError, match="found one at Weigh"):
+        ENGINES["flink"].check_graph(pipeline, Run(live=True))

@@ -189,9 +189,10 @@ def test_a_late_record_is_applied_at_the_same_instant_when_the_state_is_made_aga
     for moves in (False, True):
         key, worker = Key(fold), worker_of(fold)
         key.arrive(worker, day)
-        outputs = list(key.wake(worker, at(600)))
+        outputs = [output for instant in (600, 720) for output in key.wake(worker, at(instant))]
+        # The instant of 720 s has passed, though nothing happened at it.
         key.arrive(worker, [fill, cash])
-        for instant in range(at(660), CLOSES + 1, 60_000_000):
+        for instant in range(at(780), CLOSES + 1, 60_000_000):
             outputs += key.wake(worker_of(fold) if moves else worker, instant)
         found.append(days.lines(days.records_of(outputs)))
     assert any(b'"LATE"' in line for _, line in found[0])
