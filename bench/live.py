@@ -174,7 +174,7 @@ def state_bytes(stack: Stack) -> float:
             text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
         except requests.RequestException:
             continue
-        values = re.findall(r"margin_state_bytes\{[^}]*\} ([\d.e+]+)", text)
+        values = re.findall(r"margin_state_bytes\{[^}]*\} ([\d.eE+]+)", text)
         if values:
             return sum(map(float, values))
     return 0.0

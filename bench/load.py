@@ -23,7 +23,7 @@ from schemas.topics import BY_RECORD, FILLS, PRICES
 #: Of the day, seconds after it opens: until then accounts take up their positions.
 OPENING = 25 * 60
 #: Standard deviation of a tick's return, and the share of records that are fills.
-TICK, FILL_SHARE = 2e-4, 0.05
+TICK, FILL_SHARE = 5e-4, 0.05
 
 
 def opening(day: Path) -> tuple[list[object], dict[str, float], list[str]]:

@@ -96,7 +96,7 @@ class Kafka(pydantic.BaseModel, extra="forbid", frozen=True):
             "isolation.level": "read_committed",
             # One fetch for each record would take a broker and a consumer half a core at 3,000 a second.
             "fetch.min.bytes": "65536",
-            "fetch.max.wait.ms": "40",
+            "fetch.max.wait.ms": "25",
             "security.protocol": self.security,
         }
         if self.ca is not None:
