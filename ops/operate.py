@@ -36,9 +36,13 @@ def up(
         from ops.stream import SERVICE
 
         stack = Stack(job, folder or FOLDER)
+        # A day sent twice would be refused fill by fill: it happens at other times, under the same ids.
+        new = not stack.broker.properties.exists()
         with console.status("starting"):
             stack.start(lambda what: console.print(f"starting {what}", highlight=False))
-        if stream:
+        if stream and day is None and not new:
+            console.print("the topics have a day already: --day streams another, `margin down --clean` forgets it")
+        elif stream:
             if day is None:
                 day = stack.folder / "day"
                 write_day(day, scenario="crash", accounts=accounts, symbols=symbols, seed=7, interval_ms=250)

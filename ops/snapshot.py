@@ -79,11 +79,14 @@ def take_snapshot(job: LiveJob, folder: Path, base: Snapshot | None = None) -> S
     time.sleep(SKEW)
     end = offsets_at(job, cut)
     with tempfile.TemporaryDirectory() as work:
-        manifest = capture_day(job, Path(work), base.offsets if base else None, end)
-        begin = base.cut if base else manifest.begin
-        manifest = manifest_of(job, begin, cut - 1)
+        try:
+            begin = capture_day(job, Path(work), base.offsets if base else None, end).begin
+        except CaptureError:
+            # Since the last snapshot only time may have passed.
+            if base is None:
+                raise
         files = [*(base.files if base else ()), *files_of(work)]
-        records = list(_state(manifest, files))
+        records = list(_state(manifest_of(job, base.cut if base else begin, cut - 1), files))
     folder.mkdir(parents=True, exist_ok=True)
     by_topic: dict[str, list[bytes]] = {}
     for topic, line in records:
