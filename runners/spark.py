@@ -15,7 +15,7 @@ def _flags(run: Run) -> list[str]:
         *environment_flags(),
     ]
     if run.package is not None:
-        flags += [f"--output_executable_path={run.package}", "--spark_submit_uber_jar"]
+        flags.append(f"--output_executable_path={run.package}")
     return flags
 
 

@@ -96,7 +96,7 @@ class Account(Input, frozen=True, kw_only=True):
 
 
 class SnapshotPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A position of a snapshot with the close it was valued at and its cost."""
+    """A position of a snapshot, its cost, and the close it was valued at; none where a fill alone says its price."""
 
     symbol: Id
     quantity: Quantity

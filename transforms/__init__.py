@@ -1,1 +1,1 @@
-"""The Beam side of the rules. State and timers live in ordered.py and nowhere else."""
+"""The Beam side of the rules. State and timers live in unbounded.py, behind InTimeOrder, and nowhere else."""

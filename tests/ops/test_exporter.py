@@ -26,7 +26,8 @@ from tests import days
 from tests.broker import MockBroker
 from tests.days import at
 from tests.transforms.test_ordered import Key, busy_day, worker_of
-from transforms import ordered
+from transforms import fold as folds
+from transforms import unbounded
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TOPICS = [topic.name for topic in (*INPUTS, *OUTPUTS)]
@@ -244,11 +245,12 @@ def test_the_fold_counts_instants_accounts_and_late_records() -> None:
 
 
 def test_a_state_that_is_made_again_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered, "JOURNAL", 500)
+    monkeypatch.setattr(unbounded, "JOURNAL", 500)
     fold, found = days.fold_of(), []
     for moves in (False, True):
         counts: Counter[str] = Counter()
-        monkeypatch.setattr(ordered, "_counter", partial(Tally, counts))
+        for module in (folds, unbounded):
+            monkeypatch.setattr(module, "counter", partial(Tally, counts))
         key, worker = Key(fold), worker_of(fold)
         key.arrive(worker, busy_day())
         for instant in range(at(60), at(1200), 60_000_000):

@@ -18,9 +18,9 @@ from schemas.inputs import Cash, Fill, Input
 from schemas.scalars import Money, Quantity
 from tests import days
 from tests.days import CLOSES, at
-from transforms import ordered
-from transforms.ordered import unbounded_dofn
+from transforms import unbounded
 from transforms.records import encode_records
+from transforms.unbounded import unbounded_dofn
 
 
 def contents(folder: Path) -> dict[str, list[bytes]]:
@@ -157,7 +157,7 @@ def busy_day() -> list[Input]:
 @pytest.mark.parametrize("journal", [0, 500, 1 << 20])
 def test_a_bundle_that_failed_or_moved_is_done_again_alike(journal: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker keeps in memory is used only if it is what was committed last."""
-    monkeypatch.setattr(ordered, "JOURNAL", journal)
+    monkeypatch.setattr(unbounded, "JOURNAL", journal)
     fold = days.fold_of()
     key, worker = Key(fold), worker_of(fold)
     key.arrive(worker, busy_day())
@@ -211,7 +211,7 @@ def test_an_arrival_whose_bundle_failed_is_forgotten() -> None:
 
 
 def test_the_bag_loses_what_the_cells_have_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered, "JOURNAL", 300)
+    monkeypatch.setattr(unbounded, "JOURNAL", 300)
     fold = days.fold_of()
     key, worker = Key(fold), worker_of(fold)
     for record in busy_day():
