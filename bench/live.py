@@ -26,7 +26,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from ops.capture import Log
+from ops.capture import Head, Log
 from ops.generate import write_day
 from ops.stack.service import Service
 from ops.stack.stack import Stack
@@ -117,18 +117,8 @@ class Follower:
                     alert = from_json(Alert, bytes(message.value() or b""))
                     self.alerts.append((appended * 1000, alert.account_id, int(alert.as_of)))
                 elif (message.offset() or 0) % 50 == 0:
-                    as_of = live_as_of(bytes(message.value() or b""))
+                    as_of = msgspec.json.decode(message.value() or b"", type=Head).instant / 1e6
                     self.lags.append((appended / 1e3, appended / 1e3 - as_of))
-
-
-class _Head(msgspec.Struct):
-    as_of: Any
-
-
-def live_as_of(value: bytes) -> float:
-    from schemas.scalars import Time
-
-    return Time.parse(msgspec.json.decode(value, type=_Head).as_of) / 1e6
 
 
 def latencies(stack: Stack, alerts: list[tuple[int, str, int]], interval: int) -> list[float]:
@@ -163,10 +153,6 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return [manager, *manager.children(recursive=True)]
 
 
-def python_worker(stack: Stack) -> psutil.Process:
-    return next(p for p in processes(stack) if any("margin-boot-python" in part for part in p.cmdline()))
-
-
 def state_bytes(stack: Stack) -> float:
     """Bytes of state cells written so far, from Flink's reporter."""
     for port in range(METRICS, METRICS + 10):
@@ -197,7 +183,7 @@ def measure(name: str, day: Path, rate: float, seconds: float, console: Console,
             follower = Follower(stack)
             follower.poll(1)
             follower.alerts.clear()
-            worker, begun, wrote = python_worker(stack), time.monotonic(), state_bytes(stack)
+            worker, begun, wrote = live.worker(stack, "margin-boot-python"), time.monotonic(), state_bytes(stack)
             before = sum(sum(p.cpu_times()[:2]) for p in processes(stack))
             while time.monotonic() - begun < seconds:
                 follower.poll(5)

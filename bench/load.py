@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from confluent_kafka import Producer
 
 from ops.stream import records_of
 from pipeline.job import load_live_job
 from schemas.codec import to_json
-from schemas.inputs import Fill, Price
+from schemas.inputs import Fill, Input, Price
 from schemas.scalars import Quantity, Time
 from schemas.topics import BY_RECORD, FILLS, PRICES
 
@@ -26,7 +27,7 @@ OPENING = 25 * 60
 TICK, FILL_SHARE = 5e-4, 0.05
 
 
-def opening(day: Path) -> tuple[list[object], dict[str, float], list[str]]:
+def opening(day: Path) -> tuple[list[Input], dict[str, float], list[str]]:
     """The records of the opening, every symbol's last price in it, and the accounts."""
     records, prices, accounts, first = [], {}, {}, None
     for arrived_at, _, record in records_of(day):
@@ -78,9 +79,9 @@ def main(file: str, day: str, rate: str) -> None:
     now = Time(time.time_ns() // 1000)
     begun = time.monotonic()
     for count, record in enumerate(records):
-        topic = BY_RECORD[type(record)]  # type: ignore[index]
+        topic = BY_RECORD[type(record)]
         times = {name: now for name in ("as_of", "executed_at", "effective_at") if getattr(record, name, None)}
-        own = type(record)(**{**{f: getattr(record, f) for f in record.__struct_fields__}, **times, "arrived_at": None})  # type: ignore[attr-defined]
+        own = msgspec.structs.replace(record, arrived_at=None, **times)
         producer.produce(topic.name, to_json(own), str(getattr(record, topic.key)).encode())
         _hold(producer, begun + count / float(rate))
     producer.flush()

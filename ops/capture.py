@@ -18,7 +18,7 @@ from pipeline.kafka import Kafka, Setting
 from pipeline.registry import unframed
 from pipeline.sources import RECEIVED
 from schemas.errors import UserError
-from schemas.scalars import Time
+from schemas.scalars import EPOCH, MICROSECOND, Time
 from schemas.topics import INPUTS, OUTPUTS
 from transforms.lines import key_of
 
@@ -139,25 +139,22 @@ def capture_outputs(job: LiveJob, folder: Path) -> dict[str, int]:
     decode = job.formats.decoder()
     for message in Log(job.kafka, names).records():
         text = unframed(decode, str(message.topic()), bytes(message.value() or b""))
-        head = msgspec.json.decode(text, type=_Head)
+        head = msgspec.json.decode(text, type=Head)
         lines[str(message.topic())].add((key_of(head.instant, head.account_id), text))
     for name, found in lines.items():
         (folder / f"{name}.jsonl").write_bytes(b"".join(text + b"\n" for _, text in sorted(found)))
     return {name: len(found) for name, found in lines.items()}
 
 
-def lines_between(path: Path, after: int, before: int) -> list[bytes]:
-    """The lines of an output file of instants within (after, before), microseconds, in order."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [line for line in lines if after < msgspec.json.decode(line, type=_Head).instant < before]
+class Head(msgspec.Struct):
+    """Of an output in JSON, what it is sorted by; a dead letter has neither."""
 
-
-class _Head(msgspec.Struct):
     as_of: dt.datetime | int = 0
     account_id: str = ""
 
     @property
     def instant(self) -> int:
+        """Its as_of, microseconds."""
         return int(Time.parse(self.as_of))
 
 
@@ -178,4 +175,4 @@ _SCHEMA = fastavro.parse_schema(
 
 
 def _datetime(microseconds: int) -> dt.datetime:
-    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=microseconds)
+    return EPOCH + microseconds * MICROSECOND

@@ -6,6 +6,7 @@ import datetime as dt
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -103,9 +104,7 @@ def package(runner: str, out: Path, *, job: str | None, day: Path | None, to: Pa
     out.parent.mkdir(parents=True, exist_ok=True)
     if job is not None:
         plan = load_live_job(job)
-        run = Run(
-            live=True, parallelism=plan.parallelism, checkpoint_ms=plan.checkpoint_ms, name=plan.name, package=out
-        )
+        run = replace(live_run(plan), master=None, package=out)
         ENGINES[runner].check(run)
         with tempfile.TemporaryDirectory() as folder, expanding(Path(folder)) as address:
             started(runner, run, plan, ReadKafkaIO(plan.kafka, plan.clock, address)).wait_until_finish()

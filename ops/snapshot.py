@@ -27,7 +27,6 @@ from transforms.close import standing
 from transforms.lines import text_of
 from transforms.ordered import advance_through
 from transforms.parse import parse
-from transforms.records import Records, encode_records
 
 OFFSETS = "offsets.json"
 
@@ -110,7 +109,7 @@ def _state(manifest: Manifest, files: list[tuple[str, str]]) -> Iterator[tuple[s
         for raw in read_file(file):
             good, _ = parse(raw, monitor.bounds)
             if good.records:
-                payloads.append(encode_records(Records({good.topic: good.records}, {good.topic: good.origins})))
+                payloads.append(good.encoded())
     for topic, lines in advance_through(fold, 0, state, payloads):
         if topic == SNAPSHOTS.name:
             yield from ((topic, text_of(line)) for line in lines)

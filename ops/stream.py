@@ -17,10 +17,11 @@ from pipeline.day import files_of
 from pipeline.kafka import Kafka
 from pipeline.registry import JSON, Formats
 from pipeline.sources import read_file
-from schemas.codec import from_avro_dict, from_json, to_json
+from schemas.codec import to_json
 from schemas.inputs import Input
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
+from transforms.parse import decode_plain
 
 #: The name of the service that streams, in the local stack.
 SERVICE = "stream"
@@ -53,11 +54,11 @@ def records_of(day: Path) -> Iterator[tuple[int, str, Any]]:
 
 
 def _of_file(topic: str, path: str) -> Iterator[tuple[int, str, Any]]:
-    kind, arrived_at = BY_NAME[topic].record, 0
+    arrived_at = 0
     for raw in read_file((topic, path)):
         for value in raw.values:
             try:
-                record = from_json(kind, value) if isinstance(value, bytes) else from_avro_dict(kind, value)
+                record: Any = decode_plain(topic, value)
             except msgspec.DecodeError:
                 record = value
             else:

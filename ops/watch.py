@@ -7,7 +7,6 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 from rich.console import Group
 from rich.table import Table
@@ -16,11 +15,11 @@ from rich.text import Text
 from pipeline.job import LiveJob
 from pipeline.kafka import Setting
 from pipeline.registry import unframed
+from risk.ladder import LEVELS
 from schemas.codec import from_json
 from schemas.outputs import AccountState, Alert, Liquidation, MarginCall, Restriction
 from schemas.topics import ACCOUNTS_STATE, ALERTS, BY_NAME, INPUTS, LIQUIDATIONS, MARGIN_CALLS, RESTRICTIONS
 
-LEVELS = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
 FOLLOWED = (ACCOUNTS_STATE, ALERTS, MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS)
 #: Of the newest outputs, that the lag is told of.
 RECENT = 1000
@@ -47,7 +46,7 @@ class Watch:
             ]
         )
         self.levels: dict[str, str] = {}
-        self.open: dict[str, dict[str, str]] = {t.name: {} for t in (MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS)}
+        self.open: dict[str, set[str]] = {t.name: set() for t in (MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS)}
         self.alerts: deque[Alert] = deque(maxlen=6)
         self.lags: deque[float] = deque(maxlen=RECENT)
         self.sent: deque[tuple[float, int]] = deque()
@@ -78,11 +77,10 @@ class Watch:
                 self.alerts.appendleft(record)
                 self.lags.append(message.timestamp()[1] / 1000 - record.as_of / 1e6)
             case MarginCall() | Restriction() | Liquidation():
-                closed = record.supersedes is not None
-                opened = self.open[topic]
-                opened.pop(record.account_id, None)
-                if not closed:
-                    opened[record.account_id] = msgspec.json.encode(record.status).decode()
+                if record.supersedes is None:
+                    self.open[topic].add(record.account_id)
+                else:
+                    self.open[topic].discard(record.account_id)
 
     @staticmethod
     def _note(counts: deque[tuple[float, int]], total: int) -> None:

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.day import sessions_around
 from pipeline.graph import MonitorMargin
 from pipeline.job import LiveJob
-from pipeline.rules import load_rulebook
+from pipeline.rules import load_rulebooks
 from pipeline.sinks import WriteKafka
 from pipeline.sources import ReadDay
 
@@ -22,7 +22,7 @@ def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
       ConfigurationError, DayError: before anything starts.
     """
     return MonitorMargin(
-        rulebooks=tuple(sorted(map(load_rulebook, job.rulebooks), key=lambda book: book.effective_at)),
+        rulebooks=load_rulebooks(job.rulebooks),
         sessions=sessions_around(date, job.calendar),
         bounds=job.bounds(None),
         interval=job.interval_ms * 1000,

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.day import DayError, Manifest, files_of, load_manifest, sessions_around
 from pipeline.graph import MonitorMargin
 from pipeline.job import Job, load_job
-from pipeline.rules import load_rulebook
+from pipeline.rules import load_rulebooks
 from pipeline.sinks import WriteDay
 from pipeline.sources import ReadDay
 
@@ -29,9 +29,8 @@ def monitor_of(
       ConfigurationError, DayError: before anything starts.
     """
     job = job or load_job("replay")
-    names = rules or manifest.rulebooks
     return MonitorMargin(
-        rulebooks=tuple(sorted((load_rulebook(name) for name in names), key=lambda book: book.effective_at)),
+        rulebooks=load_rulebooks(rules or manifest.rulebooks),
         sessions=sessions_around(manifest.business_date, manifest.calendar),
         bounds=job.bounds(manifest),
         interval=manifest.interval_ms * 1000,

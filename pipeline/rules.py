@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 import pydantic
@@ -31,6 +32,11 @@ def load_rulebook(name: str) -> Rulebook:
         return pydantic.TypeAdapter(Rulebook).validate_python(head | values)
     except (ValueError, TypeError) as error:
         raise refused("rules", name, error) from error
+
+
+def load_rulebooks(names: Iterable[str]) -> tuple[Rulebook, ...]:
+    """Rulebooks by name or path, in the order in which they take effect. Raises ConfigurationError."""
+    return tuple(sorted(map(load_rulebook, names), key=lambda book: book.effective_at))
 
 
 def sources_of(name: str) -> dict[str, str]:

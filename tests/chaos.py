@@ -86,15 +86,6 @@ class Tail:
         return sum(self.consumer.get_watermark_offsets(place, timeout=30)[1] for place in self.places)
 
 
-def worker(stack: Stack, word: str) -> psutil.Process:
-    """The worker process of the task manager whose command has the word."""
-    manager = stack.flink.taskmanager.process()
-    assert manager is not None
-    found = [one for one in manager.children(recursive=True) if any(word in part for part in one.cmdline())]
-    assert len(found) == 1, (word, found)
-    return found[0]
-
-
 def kill(process: psutil.Process | None) -> None:
     """kill -9."""
     assert process is not None
@@ -142,8 +133,8 @@ def poison(stack: Stack) -> None:
 
 FAULTS = (
     Fault("kill -9 of the task manager", lambda s: kill(s.flink.taskmanager.process()), Stack.start_services),
-    Fault("kill -9 of the Python worker", lambda s: kill(worker(s, "margin-boot-python"))),
-    Fault("kill -9 of the Java worker", lambda s: kill(worker(s, "FnHarness"))),
+    Fault("kill -9 of the Python worker", lambda s: kill(live.worker(s, "margin-boot-python"))),
+    Fault("kill -9 of the Java worker", lambda s: kill(live.worker(s, "FnHarness"))),
     Fault("kill -9 of the job manager", lambda s: kill(s.flink.jobmanager.process()), Stack.start),
     Fault("broker stopped and started", bounce_broker),
     Fault(f"task manager paused for {PAUSE} s", pause),
@@ -181,7 +172,7 @@ def run(fault: Fault, day: Path, folder: Path) -> Result:
     """One fault on one stack."""
     with live.stack(folder / "stack", checkpoint_ms=3000) as stack:
         job = stack.job
-        tail, markers = Tail(job), live.Markers(job)
+        tail = Tail(job)
         fault.before(stack)
         with streaming(stack, day) as stream:
             lag = strike_mid_stream(fault, stack, tail, stream)
@@ -192,7 +183,9 @@ def run(fault: Fault, day: Path, folder: Path) -> Result:
             recovery = tail.newest - struck
             while stream.process():
                 time.sleep(0.5)
-        markers.settle()
+        # Of the job that runs now: it may have other shards.
+        with live.Markers(stack.job) as markers:
+            markers.settle()
         count, restarts = tail.count(), stack.session.restarts(job.name)
         published, replayed = live.published_and_replayed(job, folder)
         differing = [topic for topic, lines in replayed.items() if published[topic] != lines]

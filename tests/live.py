@@ -11,10 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import psutil
 import yaml
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
-from ops.capture import capture_day, capture_outputs, lines_between
+from ops.capture import Head, capture_day, capture_outputs
 from ops.snapshot import Snapshot
 from ops.stack.broker import create_topics
 from ops.stack.service import free_port
@@ -100,8 +102,23 @@ class Markers:
                     missing.discard(from_json(Alert, bytes(message.value() or b"")).account_id)
 
 
+def worker(stack: Stack, word: str) -> psutil.Process:
+    """The worker process of the task manager whose command has the word."""
+    manager = stack.flink.taskmanager.process()
+    assert manager is not None
+    found = [one for one in manager.children(recursive=True) if any(word in part for part in one.cmdline())]
+    assert len(found) == 1, (word, found)
+    return found[0]
+
+
 #: What is decided and told; figures are published when they have moved from those that were published last.
 EVENTS = ("alerts.v1", "margin.calls.v1", "restrictions.v1", "liquidations.v1", "audit.v1")
+
+
+def lines_between(path: Path, after: int, before: int) -> list[bytes]:
+    """The lines of an output file of instants within (after, before), microseconds, in order."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [line for line in lines if after < msgspec.json.decode(line, type=Head).instant < before]
 
 
 def published_and_replayed(

@@ -114,13 +114,11 @@ def standing(state: ShardState, instant: int) -> Iterator[Input]:
                 # A halt keeps the price before it.
                 yield msgspec.structs.replace(quote, price=kept, as_of=Time(as_of - 1))
             yield msgspec.structs.replace(quote, sequence=sequence, status=status)
-        known = [(*market.beta_from[row], symbol)] if market.beta_from[row] else []
-        for effective_at, beta, _ in known:
-            yield Beta(symbol=symbol, beta=beta, effective_at=Time(effective_at), arrived_at=arrived)
         multiplier = float(market.columns["multiplier"][row])
         if multiplier != 1.0:
             yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)
-    for effective_at, beta, symbol in market.scheduled:
+    taken = [(*own, symbol) for own, symbol in zip(market.beta_from, market.symbols, strict=True) if own]
+    for effective_at, beta, symbol in [*taken, *market.scheduled]:
         yield Beta(symbol=symbol, beta=beta, effective_at=Time(effective_at), arrived_at=arrived)
     for account_id, own in state.ledger.accounts():
         for fill_id, entry in own.fills.items():

@@ -117,6 +117,10 @@ class Parsed:
     records: list[Input]
     origins: list[Origin]
 
+    def encoded(self) -> bytes:
+        """The records as they travel to a shard."""
+        return encode_records(Records({self.topic: self.records}, {self.topic: self.origins}))
+
 
 class ParsedCoder(beam.coders.Coder):
     """For an engine that cuts the graph behind ParseRecords; others ask for a size only, which need not be encoded."""
@@ -126,7 +130,7 @@ class ParsedCoder(beam.coders.Coder):
 
     def encode(self, value: Parsed) -> bytes:
         """The records as they travel to a shard."""
-        return encode_records(Records({value.topic: value.records}, {value.topic: value.origins}))
+        return value.encoded()
 
     def decode(self, encoded: bytes) -> Parsed:
         """The inverse of encode."""

@@ -50,7 +50,6 @@ def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path,
 
 def kill_the_worker(stack: Stack) -> None:
     """kill -9 of the Python worker."""
-    family = stack.flink.taskmanager.process().children(recursive=True)  # type: ignore[union-attr]
-    (worker,) = [one for one in family if any("margin-boot-python" in word for word in one.cmdline())]
+    worker = live.worker(stack, "margin-boot-python")
     worker.kill()
     psutil.wait_procs([worker])
