@@ -16,6 +16,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from pipeline.configuration import ConfigurationError
 from pipeline.job import Clock
@@ -76,11 +77,29 @@ def first_cut(kafka: Kafka, topics: Collection[str]) -> Cut:
             )
         places = [Place(name, partition) for name in topics for partition in found[name].partitions]
         # Before a group's first commit its offsets are negative; 0 is the earliest, wherever the log begins by now.
-        return {(at.topic, at.partition): max(at.offset, 0) for at in consumer.committed(places, timeout=ANSWER)}
+        return {(at.topic, at.partition): max(at.offset, 0) for at in committed(consumer, places)}
     except KafkaException as error:
         raise ConfigurationError(f"kafka: {kafka.bootstrap} does not answer: {error}") from error
     finally:
         consumer.close()
+
+
+#: What a broker answers for some seconds after its start, while it loads its groups.
+LOADING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+
+
+def _is_loading(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in LOADING
+
+
+@retry(retry=retry_if_exception(_is_loading), wait=wait_fixed(0.2), stop=stop_after_delay(30), reraise=True)
+def committed(consumer: Consumer, places: list[Place]) -> list[Place]:
+    """The group's offset of each place, negative before its first commit. Raises KafkaException."""
+    found = consumer.committed(places, timeout=ANSWER)
+    for at in found:
+        if at.error is not None:
+            raise KafkaException(at.error)
+    return found
 
 
 def _settings(kafka: Kafka) -> dict[str, Setting]:

@@ -25,8 +25,13 @@ def _build() -> None:
     run(go, "install", MODULE, what="Prism with Go", GOBIN=str(BINARY.parent))
 
 
+#: Prism splits any bundle that makes no progress for two 100 ms ticks, also of a stage with state: what it takes off
+#: runs beside the rest, with the key's state as it was before either, and one of the two is lost (docs/engines.md).
+WHOLE_BUNDLES = "--experiments=prism_disable_sdf_split"
+
+
 def _flags(run: Run) -> list[str]:
-    flags = ["--runner=PrismRunner", f"--prism_location={locate()}", "--environment_type=LOOPBACK"]
+    flags = ["--runner=PrismRunner", f"--prism_location={locate()}", "--environment_type=LOOPBACK", WHOLE_BUNDLES]
     return [*flags, *(["--streaming"] if run.live else [])]
 
 

@@ -11,10 +11,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.runners.sdf_utils import (
     RestrictionTrackerView,
     ThreadsafeRestrictionTracker,
@@ -24,13 +26,13 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
-from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, Producer, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline import partitions
 from pipeline.configuration import ConfigurationError
 from pipeline.job import Clock
 from pipeline.kafka import Kafka
-from pipeline.partitions import Cut, CutTracker, Partition, ReadPartitions, Watermarks, first_cut
+from pipeline.partitions import Cut, CutTracker, Partition, ReadPartitions, Watermarks, committed, first_cut
 from runners.engine import Run
 from tests.engines import options_of
 from transforms.parse import Raw
@@ -240,6 +242,31 @@ def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
         first_cut(Kafka(bootstrap="127.0.0.1:9", group="margin"), ["fills.v1"])
 
 
+def test_a_broker_that_still_loads_its_groups_is_asked_again() -> None:
+    place = TopicPartition("fills.v1", 0, 7)
+
+    class Loading:
+        answers = [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, None]
+
+        def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+            if (code := self.answers.pop(0)) is not None:
+                raise KafkaException(KafkaError(code))
+            return places
+
+    assert committed(Loading(), [place]) == [place]
+
+
+def test_an_offset_that_is_not_known_is_not_taken_for_none() -> None:
+    """It would be read from the beginning."""
+
+    class Denied:
+        def committed(self, places: list[Any], timeout: float) -> list[Any]:
+            return [SimpleNamespace(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))]
+
+    with pytest.raises(KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        committed(Denied(), [])
+
+
 # Prism.
 
 
@@ -386,9 +413,11 @@ class ReadApart(beam.DoFn):
 
 
 def test_prism_takes_the_watermark_of_the_bundle_that_ended_last() -> None:
-    """Why all partitions are one restriction: Prism splits a slow bundle, and A's bundles then pass B's watermark."""
+    """Why all partitions are one restriction: where Prism splits a slow bundle, A's bundles pass B's watermark."""
     job = uuid.uuid4().hex
-    pipeline = beam.Pipeline(options=options_of("prism", Run(live=True)))
+    options = options_of("prism", Run(live=True))
+    options.view_as(DebugOptions).experiments = []
+    pipeline = beam.Pipeline(options=options)
     blocks = pipeline | beam.Create([{B: 0}, {A: 0}], reshuffle=False) | beam.ParDo(ReadApart(job))
     counts = blocks | beam.ParDo(See(job)).with_output_types(tuple[str, int])
     _ = counts | beam.ParDo(Reach(job, until=Timestamp(5).micros))
