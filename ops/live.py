@@ -65,7 +65,7 @@ def submit(
         begin_at(job, snapshot)
         files = snapshot.files
     run = live_run(job, resume=resume, job_server=job_server)
-    result = started("flink", run, job, ReadKafkaIO(job.kafka, job.clock, job.expansion), files)
+    result = started("flink", run, job, kafka_source(job, job.expansion), files)
     return FlinkSession(job.flink).wait(job.name, gone=lambda: PipelineState.is_terminal(result.state))
 
 
@@ -84,6 +84,11 @@ def started(
     pipeline = live_pipeline(job, source, engine.options(run), today(), opening)
     engine.check_graph(pipeline, run)
     return pipeline.run()
+
+
+def kafka_source(job: LiveJob, expansion: str) -> beam.PTransform:
+    """The source of Flink, made by the expansion service at an address."""
+    return ReadKafkaIO(job.kafka, job.clock, expansion, job.unit)
 
 
 def native_source(job: LiveJob) -> beam.PTransform:
@@ -107,7 +112,7 @@ def package(runner: str, out: Path, *, job: str | None, day: Path | None, to: Pa
         run = replace(live_run(plan), master=None, package=out)
         ENGINES[runner].check(run)
         with tempfile.TemporaryDirectory() as folder, expanding(Path(folder)) as address:
-            started(runner, run, plan, ReadKafkaIO(plan.kafka, plan.clock, address)).wait_until_finish()
+            started(runner, run, plan, kafka_source(plan, address)).wait_until_finish()
     elif day is not None and to is not None:
         replay(day, to, ENGINES[runner].options(Run(package=out)))
     else:

@@ -14,6 +14,7 @@ from transforms.parse import Bounds
 
 Seconds = Parameter[pydantic.PositiveFloat]
 Clock = Literal["log_append", "arrival"]
+Unit = Literal["blocks", "records"]
 ADDRESS = r"^[^:\s]+:\d+$"
 
 
@@ -37,6 +38,7 @@ class LiveJob(Job):
     Fields:
       interval_ms: the evaluation grid.
       clock: when a record arrived: when the broker appended it, or when the source read it.
+      unit: what KafkaIO's source gives out: blocks of records, or each by itself through a Java worker.
       checkpoint_ms: how often the state is saved.
       formats: JSON or framed Avro, by topic.
       flink, expansion: addresses of the session cluster's REST endpoint and of KafkaIO's expansion service.
@@ -49,6 +51,7 @@ class LiveJob(Job):
     rulebooks: list[str] = pydantic.Field(min_length=1)
     interval_ms: int = pydantic.Field(250, ge=1, le=3_600_000)
     clock: Clock = "log_append"
+    unit: Unit = "blocks"
     checkpoint_ms: int = pydantic.Field(5_000, ge=100)
     parallelism: int = pydantic.Field(1, ge=1)
     kafka: Kafka

@@ -13,11 +13,12 @@ import fastavro
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.kafka import ReadFromKafka
+from apache_beam.transforms.external import ImplicitSchemaPayloadBuilder
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.job import Clock
+from pipeline.job import Clock, Unit
 from pipeline.kafka import Kafka
 from schemas.topics import INPUTS
 from transforms.parse import Raw
@@ -62,29 +63,45 @@ def _received(topic: str, records: Iterable[Any]) -> Iterator[Raw]:
 
 @dataclass(eq=False)
 class ReadKafkaIO(beam.PTransform):
-    """Every input topic through Java's KafkaIO, on engines that checkpoint its unbounded source (Flink).
+    """Every input topic through KafkaIO's unbounded source, which Flink runs itself and checkpoints.
 
     Fields:
       kafka: the cluster; a start without state begins at the group's offsets, or at the beginning.
       clock: log_append takes the broker's time of each record, arrival the time it was read.
       expansion: address of the expansion service.
+      unit: what comes out of the source: blocks (runners/jvm/kafka-source), or records as Beam ships it, each a row
+        with its metadata that a Java worker makes (docs/adr/0009).
     """
 
     kafka: Kafka
     clock: Clock
     expansion: str
+    unit: Unit = "blocks"
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Read, and collect a bundle's records by topic and partition."""
+        """Read, and take blocks apart by topic and partition, or collect a bundle's records by them."""
+        topics, consumer = [topic.name for topic in INPUTS], self.kafka.consumer()
+        if self.unit == "blocks":
+            given = {"consumer": consumer, "topics": topics, "log_append": self.clock == "log_append"}
+            payload = ImplicitSchemaPayloadBuilder(given)
+            blocks = pbegin | "Read" >> beam.ExternalTransform("margin:read_blocks:v1", payload, self.expansion)
+            return blocks | "Raws" >> beam.FlatMap(raws_of).with_output_types(Raw)
         policies = {"log_append": ReadFromKafka.log_append_time, "arrival": ReadFromKafka.processing_time_policy}
         rows = pbegin | "Read" >> ReadFromKafka(
-            consumer_config=self.kafka.consumer(),
-            topics=[topic.name for topic in INPUTS],
+            consumer_config=consumer,
+            topics=topics,
             timestamp_policy=policies[self.clock],
             with_metadata=True,
             expansion_service=self.expansion,
         )
         return rows | "Collect" >> beam.ParDo(_Collect()).with_output_types(Raw)
+
+
+def raws_of(block: Any) -> Iterator[Raw]:
+    """The records of a block, those of each partition together."""
+    for part in block.parts:
+        stamps = [milliseconds * 1000 for milliseconds in part.stamps]
+        yield Raw(part.topic, part.partition, part.offsets, part.values, stamps)
 
 
 class _Collect(beam.DoFn):

@@ -21,9 +21,9 @@ def _flags(run: Run) -> list[str]:
         flags += [f"--output_executable_path={run.package}", "--flink_submit_uber_jar"]
     if run.live:
         # Not data_buffer_time_limit_ms: it corrupts streams under load (runtime.md, trap 19).
-        flags += ["--streaming", "--max_bundle_size=500", "--max_bundle_time_mills=50"]
+        flags += ["--streaming", "--max_bundle_size=500", "--max_bundle_time_mills=20"]
         # Flink's own 200 ms would be waited for at every instant.
-        flags.append("--auto_watermark_interval=50")
+        flags.append("--auto_watermark_interval=20")
     if run.checkpoint_ms is not None:
         flags.append(f"--checkpointing_interval={run.checkpoint_ms}")
         # A job that is cancelled or loses its job manager goes on from the last one.

@@ -10,6 +10,9 @@ from runners.artifact import BUILD, EngineMissingError, built, run
 
 Module = Literal["flink-job-server", "spark-job-server", "kafka-expansion", "kafka-broker"]
 
+#: What the source of Kafka is part of.
+WITH_SOURCE = ("flink-job-server", "kafka-expansion")
+
 PROJECT = Path(__file__).with_name("jvm")
 JARS = BUILD / "jvm"
 
@@ -26,12 +29,13 @@ def assembled(module: Module) -> Path:
     def build() -> None:
         java()
         mvn = _command("mvn", "Maven 3.8 or newer")
-        goal = ("-B", "-q", "-f", PROJECT / "pom.xml", "package", "-pl", module, f"-Dmargin.build={JARS}")
+        goal = ("-B", "-q", "-f", PROJECT / "pom.xml", "package", "-pl", module, "-am", f"-Dmargin.build={JARS}")
         run(mvn, *goal, what=f"{module} with Maven")
 
-    poms = (PROJECT / "pom.xml", PROJECT / module / "pom.xml")
+    needs = [PROJECT / module, *([PROJECT / "kafka-source"] if module in WITH_SOURCE else [])]
     # A cluster's node has the jars and not what they are built of.
-    return built(JARS / name, build, sources=[pom for pom in poms if pom.exists()])
+    files = [PROJECT / "pom.xml", *(file for folder in needs for file in sorted(folder.rglob("*")))]
+    return built(JARS / name, build, sources=[file for file in files if file.is_file()])
 
 
 def _command(name: str, package: str) -> str:
