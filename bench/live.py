@@ -88,7 +88,7 @@ HEADERS = (
     "p99 s",
     "max s",
     "behind, s",
-    "worker MB",
+    "workers MB",
     "cores",
     "state kB/s",
     "checkpoint MB, s",
@@ -183,11 +183,11 @@ def measure(name: str, day: Path, rate: float, seconds: float, console: Console,
             follower = Follower(stack)
             follower.poll(1)
             follower.alerts.clear()
-            worker, begun, wrote = live.worker(stack, "margin-boot-python"), time.monotonic(), state_bytes(stack)
+            workers, begun, wrote = live.workers(stack, "margin-boot-python"), time.monotonic(), state_bytes(stack)
             before = sum(sum(p.cpu_times()[:2]) for p in processes(stack))
             while time.monotonic() - begun < seconds:
                 follower.poll(5)
-                figures.memory.append(worker.memory_info().rss)
+                figures.memory.append(sum(worker.memory_info().rss for worker in workers))
             elapsed = time.monotonic() - begun
             figures.cpu = (sum(sum(p.cpu_times()[:2]) for p in processes(stack)) - before) / elapsed
             figures.written = (state_bytes(stack) - wrote) / elapsed

@@ -27,9 +27,9 @@ OPENING = 25 * 60
 TICK, FILL_SHARE = 5e-4, 0.05
 
 
-def opening(day: Path) -> tuple[list[Input], dict[str, float], list[str]]:
-    """The records of the opening, every symbol's last price in it, and the accounts."""
-    records, prices, accounts, first = [], {}, {}, None
+def opening(day: Path) -> tuple[list[Input], dict[str, float], list[tuple[str, str]]]:
+    """The records of the opening, every symbol's last price in it, and what accounts hold, as (account, symbol)."""
+    records, prices, held, first = [], {}, {}, None
     for arrived_at, _, record in records_of(day):
         first = first or arrived_at
         if arrived_at - first > OPENING * 1_000_000:
@@ -37,34 +37,36 @@ def opening(day: Path) -> tuple[list[Input], dict[str, float], list[str]]:
         if isinstance(record, Price):
             prices[record.symbol] = record.price
         if isinstance(record, Fill):
-            accounts[record.account_id] = None
+            held[record.account_id, record.symbol] = None
         records.append(record)
-    return records, prices, list(accounts)
+    return records, prices, list(held)
 
 
-def ticks(prices: dict[str, float], accounts: list[str]) -> Iterator[tuple[str, bytes, bytes]]:
-    """(topic, key, JSON) without end: prices that walk, and small fills at them."""
+def ticks(prices: dict[str, float], held: list[tuple[str, str]]) -> Iterator[tuple[str, bytes, bytes]]:
+    """(topic, key, JSON) without end: prices that walk, and small fills of what is held at them."""
     rng, symbols, count = np.random.Generator(np.random.PCG64(7)), list(prices), 0
     while True:
         picks = rng.integers(0, len(symbols), 1000).tolist()
         moves = np.exp(rng.normal(0, TICK, 1000)).tolist()
-        owners = rng.integers(0, len(accounts), 1000).tolist()
+        owners = rng.integers(0, len(held), 1000).tolist()
         sides = rng.choice([-5, 5], 1000).tolist()
         for pick, move, owner, side, kind in zip(picks, moves, owners, sides, rng.random(1000).tolist(), strict=True):
             count += 1
-            symbol, now = symbols[pick], Time(time.time_ns() // 1000)
-            price = prices[symbol] = round(prices[symbol] * move, 4)
+            now = Time(time.time_ns() // 1000)
             if kind < FILL_SHARE:
+                account, symbol = held[owner]
                 fill = Fill(
                     fill_id=f"L{count}",
-                    account_id=accounts[owner],
+                    account_id=account,
                     symbol=symbol,
                     quantity=Quantity(side * 10**6),
-                    price=price,
+                    price=prices[symbol],
                     executed_at=now,
                 )
                 yield FILLS.name, fill.account_id.encode(), to_json(fill)
             else:
+                symbol = symbols[pick]
+                price = prices[symbol] = round(prices[symbol] * move, 4)
                 yield (
                     PRICES.name,
                     symbol.encode(),
@@ -75,7 +77,7 @@ def ticks(prices: dict[str, float], accounts: list[str]) -> Iterator[tuple[str, 
 def main(file: str, day: str, rate: str) -> None:
     """Send the opening, say so, and then the ticks."""
     producer = Producer(load_live_job(file).kafka.client({"linger.ms": 10, "compression.type": "lz4"}))
-    records, prices, accounts = opening(Path(day))
+    records, prices, held = opening(Path(day))
     now = Time(time.time_ns() // 1000)
     begun = time.monotonic()
     for count, record in enumerate(records):
@@ -87,7 +89,7 @@ def main(file: str, day: str, rate: str) -> None:
     producer.flush()
     print("opened", flush=True)
     begun = time.monotonic()
-    for count, (topic, key, value) in enumerate(ticks(prices, accounts)):
+    for count, (topic, key, value) in enumerate(ticks(prices, held)):
         producer.produce(topic, value, key)
         _hold(producer, begun + count / float(rate))
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 from risk.margin import compute_margin
 from risk.rulebook import Rulebook
 from risk.sessions import Sessions
-from risk.stress import run_stress
+from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
 from transforms.batch import BatchByShard
 from transforms.enforce import Enforce
@@ -43,13 +43,13 @@ class MonitorMargin(beam.PTransform):
     @property
     def fold(self) -> Monitor:
         """What each shard does, instant by instant."""
-        measures = (compute_margin, run_stress, run_tims)
+        measures = (compute_margin, run_severe)
         return Monitor(
             rulebooks=self.rulebooks,
             sessions=self.sessions,
             update=UpdatePositions(),
             measures=measures,
-            enforce=Enforce(measures, self.rulebooks, publish_all=self.publish_all),
+            enforce=Enforce(measures, (run_stress, run_tims), self.rulebooks, publish_all=self.publish_all),
             interval=self.interval,
             horizon=self.bounds.closes_at,
         )
@@ -57,6 +57,7 @@ class MonitorMargin(beam.PTransform):
     def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Parse, batch by shard, fold in time order."""
         parsed = raws | "ParseRecords" >> ParseRecords(self.bounds, self.decoder)
-        blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards)
-        outputs = blocks | "Monitor" >> InTimeOrder(self.fold, name="monitor", bounded=self.bounded)
+        fold, live = self.fold, self.bounds.opens_at is None
+        blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards, fold.instant_of if live else None)
+        outputs = blocks | "Monitor" >> InTimeOrder(fold, name="monitor", bounded=self.bounded)
         return outputs, parsed[DEADLETTERS]

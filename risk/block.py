@@ -72,6 +72,18 @@ class AccountBlock:
         """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
         return np.repeat(amounts, self._counts, axis=-1)
 
+    def at(self, places: Ints) -> AccountBlock:
+        """The accounts at places of the block, ascending, with the measures so far."""
+        counts = self._counts[places]
+        offsets = np.append(0, np.cumsum(counts))
+        mine = np.arange(offsets[-1]) + np.repeat(self.offsets[places] - offsets[:-1], counts)
+        columns = {name: getattr(self, name)[mine] for name in _POSITION_COLUMNS}
+        found = AccountBlock(
+            self.instant, self.rules, self.accounts[places], offsets, **columns, cash=self.cash[places]
+        )
+        found.measures = {name: column[..., places] for name, column in self.measures.items()}
+        return found
+
     def slices(self, positions: int) -> Iterator[AccountBlock]:
         """Consecutive parts of about that many positions, unmeasured; this block itself if it has no more."""
         if len(self.symbols) <= positions:

@@ -35,8 +35,12 @@ class Sessions:
         Raises:
           ValueError: the sessions do not reach that far.
         """
+        opens, closes, ends = self._table
+        day = bisect_right(opens, instant) - 1
+        # Nearly always; within a session its time is the clock's.
+        if day >= 0 and 0 < duration <= closes[day] - instant:
+            return instant + duration
         target = self.elapsed_until(instant) + duration
-        _, closes, ends = self._table
         day = bisect_left(ends, target)
         if day == len(ends):
             raise ValueError(f"expected sessions that reach {duration} us beyond {instant}, found {len(ends)} of them")

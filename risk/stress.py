@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from risk.amounts import ticks
+from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
 from risk.margin import requirement_of
 
 
+def run_severe(block: AccountBlock) -> None:
+    """Add severe_equity (n,), after the rulebook's severe move, to the measures, in ticks."""
+    pnl = _pnl(np.asarray(block.rules.severe_move), block.quantity * block.price, block)
+    block.measures["severe_equity"] = block.measures["equity"] + block.sums(pnl)
+
+
 def run_stress(block: AccountBlock) -> None:
     """Add exposure (n,), stress_pnl and stress_requirement (moves, n) to the measures, in ticks."""
-    moves = np.asarray(block.rules.spy_moves)[:, None]
     values = block.quantity * block.price
-    base = ticks(values)
-    stock_moves = np.maximum(moves * block.beta, -1.0)
-    pnl = ticks(values * stock_moves)
-    maintenance, addon, _ = requirement_of(base + pnl, block)
+    pnl = _pnl(np.asarray(block.rules.spy_moves)[:, None], values, block)
+    maintenance, addon, _ = requirement_of(ticks(values) + pnl, block)
     block.measures["exposure"] = block.sums(ticks(values * block.beta))
     block.measures["stress_pnl"] = block.sums(pnl)
     block.measures["stress_requirement"] = maintenance + addon
-    severe = block.rules.spy_moves.index(block.rules.severe_move)
-    block.measures["severe_equity"] = block.measures["equity"] + block.measures["stress_pnl"][severe]
+
+
+def _pnl(moves: Floats, values: Floats, block: AccountBlock) -> Floats:
+    """Of each position (..., p), in ticks."""
+    return ticks(values * np.maximum(moves * block.beta, -1.0))

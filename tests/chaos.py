@@ -136,9 +136,9 @@ def poison(stack: Stack) -> None:
 
 FAULTS = (
     Fault("kill -9 of the task manager", lambda s: kill(s.flink.taskmanager.process()), Stack.start_services),
-    Fault("kill -9 of the Python worker", lambda s: kill(live.worker(s, "margin-boot-python"))),
+    Fault("kill -9 of the Python worker", lambda s: kill(live.workers(s, "margin-boot-python")[0])),
     # Only KafkaIO as Beam ships it has one.
-    Fault("kill -9 of the Java worker", lambda s: kill(live.worker(s, "FnHarness")), changes={"unit": "records"}),
+    Fault("kill -9 of the Java worker", lambda s: kill(live.workers(s, "FnHarness")[0]), changes={"unit": "records"}),
     Fault("kill -9 of the job manager", lambda s: kill(s.flink.jobmanager.process()), Stack.start),
     Fault("broker stopped and started", bounce_broker),
     Fault(f"task manager paused for {PAUSE} s", pause),

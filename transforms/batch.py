@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +15,34 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.ids import shard_of
 from schemas.inputs import Input
 from schemas.topics import BY_NAME
-from transforms.records import Origin, Parsed, Records, encode_records, first_stamp
+from transforms.records import Origin, Parsed, Records, by_instant, encode_records, first_stamp
 
 
 @dataclass(eq=False)
 class BatchByShard(beam.PTransform):
-    """Parsed in, (shard, bytes) out; shards is fixed for a job and cannot change an output."""
+    """Parsed in, (shard, bytes) out.
+
+    Fields:
+      shards: fixed for a job; cannot change an output.
+      instant_of: an element has the records of one instant, so that the fold need not take it apart; None does not.
+    """
 
     shards: int
+    instant_of: Callable[[int], int] | None = None
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
         """Collect a bundle's records and send them on when it ends."""
-        return records | "Batch" >> beam.ParDo(_Batch(self.shards)).with_output_types(tuple[int, bytes])
+        return records | "Batch" >> beam.ParDo(_Batch(self.shards, self.instant_of)).with_output_types(
+            tuple[int, bytes]
+        )
 
 
 class _Batch(beam.DoFn):
     #: A bundle of a file may be a whole day: beyond this many records it is sent on in parts.
     FLUSH = 8_000
 
-    def __init__(self, shards: int) -> None:
-        self.shards = shards
+    def __init__(self, shards: int, instant_of: Callable[[int], int] | None) -> None:
+        self.shards, self.instant_of = shards, instant_of
 
     def start_bundle(self) -> None:
         self.market = Records()
@@ -62,13 +70,15 @@ class _Batch(beam.DoFn):
         yield from self._drain()
 
     def _drain(self) -> Iterator[WindowedValue]:
-        market = encode_records(self.market) if self.market else None
+        market = self._payloads(self.market) if self.market else []
         for shard in range(self.shards):
-            if shard in self.own:
-                yield _stamped(shard, encode_records(self.own[shard]))
-            if market is not None:
-                yield _stamped(shard, market)
+            own = self._payloads(self.own[shard]) if shard in self.own else []
+            yield from (_stamped(shard, payload) for payload in (*own, *market))
         self.start_bundle()
+
+    def _payloads(self, records: Records) -> list[bytes]:
+        pieces = by_instant(records, self.instant_of).values() if self.instant_of else [records]
+        return [encode_records(piece) for piece in pieces]
 
 
 def _stamped(shard: int, payload: bytes) -> WindowedValue:

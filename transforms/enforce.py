@@ -37,10 +37,12 @@ class Enforce:
 
     Fields:
       measures, rulebooks: the sweep's own, to re-evaluate an opening after a correction.
+      told: the measures that nothing is decided on, of the accounts that are published.
       publish_all: publish every account at every instant it is touched.
     """
 
     measures: tuple[Measure, ...]
+    told: tuple[Measure, ...]
     rulebooks: tuple[Rulebook, ...]
     publish_all: bool = False
 
@@ -70,7 +72,10 @@ class Enforce:
         shown = np.flatnonzero(published_for != "")
         for first in range(0, len(shown), PAGE):
             page = shown[first : first + PAGE]
-            yield from figures_of(state, block, decision, page, published_for[page].tolist())
+            part = block.at(page)
+            for measure in self.told:
+                measure(part)
+            yield from figures_of(state, part, decision.cushion[page], published_for[page].tolist())
         if closing:
             yield from close_day(state, block)
 

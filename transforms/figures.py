@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from risk.amounts import Ints
+from risk.amounts import Floats
 from risk.block import AccountBlock
 from risk.book import Held
-from risk.ladder import LEVELS, Decision, level_of
+from risk.ladder import LEVELS, level_of
 from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
@@ -73,19 +73,17 @@ def head_of(state: ShardState, block: AccountBlock, account: int) -> dict[str, A
     }
 
 
-def figures_of(
-    state: ShardState, block: AccountBlock, decision: Decision, shown: Ints, why: list[str]
-) -> Iterator[Lines]:
-    """Margin, stress, portfolio margin and state of the accounts at the places `shown` of the block.
+def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: list[str]) -> Iterator[Lines]:
+    """Margin, stress, portfolio margin and state of the accounts of a block with every measure.
 
     Args:
-      shown: (n,) places. why: (n,) what each is published for.
+      cushion: (n,) of each. why: (n,) what each is published for.
     """
-    rules, instant, n = block.rules, block.instant, len(shown)
-    rows = block.accounts[shown]
+    rules, instant, rows = block.rules, block.instant, block.accounts
+    n = len(rows)
     accounts = [state.book.ids[row] for row in rows.tolist()]
     keys = [key_of(instant, account) for account in accounts]
-    m = {name: column[..., shown] for name, column in block.measures.items()}
+    m = block.measures
     equity, requirement, worst = m["equity"], m["requirement"], m["worst_loss"]
     head = [plain_texts(accounts), *plain_texts([Time(instant).text(), rules.label])]
 
@@ -94,7 +92,7 @@ def figures_of(
     after = equity + pnl
     # As one array: for the few accounts of an ordinary instant, calls cost more than amounts.
     groups = [
-        np.stack([block.cash[shown], *(m[name] for name in totals)]),
+        np.stack([block.cash, *(m[name] for name in totals)]),
         m["exposure"][None],
         *(pnl, after, after - requirement, again, after - again),
         grid,
@@ -103,8 +101,8 @@ def figures_of(
     texts = iter(money_texts(np.concatenate(groups)))
     amounts, exposure, *measured, points, losses = (list(islice(texts, len(group))) for group in groups)
 
-    finite = np.isfinite(decision.cushion[shown])
-    shares = np.stack([np.where(finite, decision.cushion[shown], 0.0), m["stale_share"], m["defaulted_share"]])
+    finite = np.isfinite(cushion)
+    shares = np.stack([np.where(finite, cushion, 0.0), m["stale_share"], m["defaulted_share"]])
     cushions, stale, defaulted = ratio_texts(shares)
     excluded = plain_texts(m["excluded"].astype(np.int64).tolist())
     calc = [plain_texts(why), *amounts, np.where(finite, cushions, b"null"), stale, defaulted, excluded]

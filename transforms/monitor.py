@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -31,18 +32,31 @@ SWEEP = 4_096
 
 
 def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
-    """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset."""
-    # Few are tied, and only they are asked for more than when they arrived.
-    for _, (first, *others) in groupby(sorted(records, key=_arrived_at), key=_arrived_at):
-        yield from sorted((first, *others), key=_rank_of) if others else (first,)
+    """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset.
+
+    Of the content its own time comes first: a snapshot tells a halt by the price before it and the halt, at one stamp.
+    """
+    # Only what is tied is asked for more: a broker stamps a batch at once, but few of one have the same key.
+    return _in_order(records, (_arrived_at, _place_of, _content_of))
+
+
+def _in_order(records: Iterable[Input], keys: tuple[Callable[[Input], Any], ...]) -> Iterator[Input]:
+    key, *others = keys
+    for _, group in groupby(sorted(records, key=key), key=key):
+        first, *tied = group
+        yield from _in_order((first, *tied), tuple(others)) if tied and others else (first, *tied)
 
 
 _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
 
 
-def _rank_of(record: Input) -> tuple:
+def _place_of(record: Input) -> tuple[int, Any]:
     topic = BY_RECORD[type(record)]
-    return (topic.rank, getattr(record, topic.key), to_json(record))
+    return int(topic.rank or 0), getattr(record, topic.key)
+
+
+def _content_of(record: Input) -> tuple[int, bytes]:
+    return getattr(record, "as_of", 0), to_json(record)
 
 
 def _letters(refused: list[tuple[Input, str]], arrivals: Iterable[Records]) -> Iterator[DeadLetter]:
@@ -62,7 +76,7 @@ class Monitor:
     Fields:
       rulebooks: by effective_at.
       sessions: the calendar around the business date.
-      measures: each adds columns to the block, in this order.
+      measures: what is decided on; each adds columns to the block, in this order.
       interval: the grid in microseconds.
       horizon: where a replayed day ends, microseconds; None live.
     """
@@ -160,7 +174,7 @@ class Monitor:
         return update.refused
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> AccountBlock:
-        """The accounts at the given rows with every measure."""
+        """The accounts at the given rows with the measures that are decided on."""
         block = state.book.block(rows, state.market, rules, instant)
         parts = list(block.slices(SWEEP))
         for part in parts:

@@ -62,11 +62,12 @@ class Bounds:
         if self.opens_at is not None and not self.opens_at <= arrived < (self.closes_at or 0):
             day = f"{Time(self.opens_at).text()} to {Time(self.closes_at or 0).text()}"
             raise ValueError(f"arrived_at: expected within the day, {day}, found {arrived.text()}")
-        if isinstance(record, Price) and record.as_of > arrived + self.price_ahead:
-            raise ValueError(
-                f"as_of: expected at most {self.price_ahead / 1e6:g} s after arrival, found {record.as_of.text()}"
-            )
-        if isinstance(record, Fill):
+        if isinstance(record, Price):
+            if record.as_of > arrived + self.price_ahead:
+                raise ValueError(
+                    f"as_of: expected at most {self.price_ahead / 1e6:g} s after arrival, found {record.as_of.text()}"
+                )
+        elif isinstance(record, Fill):
             self._check_fill(record, arrived)
 
     def _check_fill(self, fill: Fill, arrived: int) -> None:

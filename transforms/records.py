@@ -69,12 +69,12 @@ def _scalar(kind: type, value: Any) -> Any:
 
 
 def encode_records(records: Records) -> bytes:
-    """Records by topic as compressed MessagePack behind the stamp of the earliest, so that payloads sort by it."""
-    first = min(record.arrived_at or 0 for record in records)
+    """Records by topic as compressed MessagePack, behind the stamps of the first and the last, which sort them."""
+    stamps = [record.arrived_at or 0 for record in records]
     content = _ENCODER.encode(
         {topic: (_ENCODER.encode(batch), records.origins[topic]) for topic, batch in records.batches.items()}
     )
-    return first.to_bytes(8, "big") + zstandard.compress(content, 1)
+    return min(stamps).to_bytes(8, "big") + max(stamps).to_bytes(8, "big") + zstandard.compress(content, 1)
 
 
 def first_stamp(payload: bytes) -> int:
@@ -82,10 +82,15 @@ def first_stamp(payload: bytes) -> int:
     return int.from_bytes(payload[:8], "big")
 
 
+def last_stamp(payload: bytes) -> int:
+    """When the latest record of a payload arrived, microseconds."""
+    return int.from_bytes(payload[8:16], "big")
+
+
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
     found = Records()
-    for topic, (batch, origins) in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[8:])).items():
+    for topic, (batch, origins) in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[16:])).items():
         found.add(topic, _decoder(topic).decode(batch), origins)
     return found
 
@@ -98,15 +103,22 @@ def split_records(records: Records, before: int) -> tuple[Records | None, Record
     return now or None, later or None
 
 
+def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, Records]:
+    """Records by the instant that they are processed at."""
+    pieces: defaultdict[int, Records] = defaultdict(Records)
+    for topic, record, origin in records.items():
+        pieces[instant_of(record.arrived_at or 0)].add(topic, (record,), (origin,))
+    return pieces
+
+
 def pieces_of(payload: bytes, instant_of: Callable[[int], int]) -> Iterator[tuple[int, bytes]]:
     """A payload by the instant that its records are processed at, each with a payload of its own."""
-    pieces: defaultdict[int, Records] = defaultdict(Records)
-    for topic, record, origin in decode_records(payload).items():
-        pieces[instant_of(record.arrived_at or 0)].add(topic, (record,), (origin,))
-    if len(pieces) == 1:
-        yield next(iter(pieces)), payload
-    else:
-        yield from ((instant, encode_records(piece)) for instant, piece in pieces.items())
+    instant = instant_of(first_stamp(payload))
+    if instant == instant_of(last_stamp(payload)):
+        yield instant, payload
+        return
+    for instant, piece in by_instant(decode_records(payload), instant_of).items():
+        yield instant, encode_records(piece)
 
 
 @dataclass(frozen=True, slots=True)

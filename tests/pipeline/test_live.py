@@ -50,6 +50,6 @@ def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path,
 
 def kill_the_worker(stack: Stack) -> None:
     """kill -9 of the Python worker."""
-    worker = live.worker(stack, "margin-boot-python")
+    worker = live.workers(stack, "margin-boot-python")[0]
     worker.kill()
     psutil.wait_procs([worker])

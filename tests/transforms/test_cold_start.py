@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from schemas.inputs import Input
+from schemas.inputs import Input, Price
 from tests import days
 from tests.days import CLOSES, INTERVAL_MS, OPENS, Output, at
 from tests.live import EVENTS
@@ -46,10 +47,26 @@ def test_a_cold_start_goes_on_as_if_nothing_had_been(day: list[Input], cut: int)
     assert events(cold, cut) == events(days.run(day), cut)
 
 
-def test_a_halted_price_keeps_the_one_before_it() -> None:
-    from schemas.inputs import Price
+def price_after(records: list[Input]) -> float:
+    """What S0 is valued at once the records have been taken in."""
+    fold = days.fold_of()
+    state = fold.start()
+    list(fold.advance(state, [days.by_topic(records)], CLOSES))
+    return float(state.market.columns["price"][state.market.rows["S0"]])
 
-    quote = Price(symbol="S0", price=100.0, as_of=at(10), arrived_at=at(10))
-    halt = Price(symbol="S0", price=90.0, as_of=at(20), arrived_at=at(20), status="HALTED", sequence=4)
+
+@pytest.mark.parametrize(("before", "halted"), [(100.0, 90.0), (90.0, 100.0)])
+def test_a_halted_price_keeps_the_one_before_it(before: float, halted: float) -> None:
+    """Both are told at one stamp, and which comes first does not depend on the digits of their prices."""
+    quote = Price(symbol="S0", price=before, as_of=at(10), arrived_at=at(10))
+    halt = Price(symbol="S0", price=halted, as_of=at(20), arrived_at=at(20), status="HALTED", sequence=4)
     told = [record for record in opening([quote, halt], at(60)) if isinstance(record, Price)]
-    assert [(p.price, p.as_of, p.status) for p in told] == [(100.0, at(20) - 1, "LIVE"), (90.0, at(20), "HALTED")]
+    assert [(p.price, p.as_of, p.status) for p in told] == [(before, at(20) - 1, "LIVE"), (halted, at(20), "HALTED")]
+    assert price_after(told) == before  # type: ignore[arg-type]
+
+
+def test_an_indicative_price_at_the_very_cut_does_not_replace_the_live_one() -> None:
+    quote = Price(symbol="S0", price=80.0, as_of=at(10), arrived_at=at(10))
+    indicative = Price(symbol="S0", price=110.0, as_of=at(60), arrived_at=at(60), status="INDICATIVE")
+    told: list[Input] = [record for record in opening([quote], at(60)) if isinstance(record, Price)]
+    assert price_after([*told, indicative]) == 80.0

@@ -39,8 +39,10 @@ final class BlockSource extends UnboundedSource<Row, KafkaCheckpointMark> {
 
   static final Schema BLOCK = Schema.builder().addArrayField("parts", FieldType.row(PART)).build();
 
-  /** Most records of a block. */
-  private static final int RECORDS = 2_000;
+  /** Most records of a block, and how long it waits for them: in time with the world it ends where no more are there. */
+  private static final int RECORDS = 8_000;
+
+  private static final long NANOSECONDS = 20_000_000;
 
   private final UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> records;
 
@@ -107,6 +109,7 @@ final class BlockSource extends UnboundedSource<Row, KafkaCheckpointMark> {
     private boolean fill(boolean found) throws IOException {
       Map<TopicPartition, Part> parts = new LinkedHashMap<>();
       earliest = null;
+      long until = System.nanoTime() + NANOSECONDS;
       for (int count = 1; found; count++) {
         KafkaRecord<byte[], byte[]> record = records.getCurrent();
         byte[] value = record.getKV().getValue();
@@ -119,7 +122,7 @@ final class BlockSource extends UnboundedSource<Row, KafkaCheckpointMark> {
           part.stamps.add(stamp.getMillis());
           earliest = earliest == null || stamp.isBefore(earliest) ? stamp : earliest;
         }
-        found = count < RECORDS && records.advance();
+        found = count < RECORDS && System.nanoTime() < until && records.advance();
       }
       List<Row> rows = new ArrayList<>();
       parts.forEach((at, part) -> rows.add(part.row(at)));
