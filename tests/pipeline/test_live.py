@@ -24,10 +24,10 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    # Two slots share a worker, and no topic has one order: neither may show.
-    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000}
+@pytest.fixture(scope="module", params=["blocks", "records"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    # Two slots share the workers, and no topic has one order: neither may show.
+    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000, "unit": request.param}
     with needed("kafka"), needed("flink"), live.stack(tmp_path_factory.mktemp("stack"), **changes) as found:
         yield found
 
@@ -49,7 +49,7 @@ def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path,
 
 
 def kill_the_worker(stack: Stack) -> None:
-    """kill -9 of the Python worker."""
+    """kill -9 of the busiest Python worker."""
     worker = live.workers(stack, "margin-boot-python")[0]
     worker.kill()
     psutil.wait_procs([worker])
