@@ -53,7 +53,8 @@ class Broker:
 
     def _format(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        controller = free_port()
+        # The broker's own port may be that of a job file, and free yet.
+        controller = next(port for port in iter(free_port, None) if port != self.port)
         settings = {
             "process.roles": "broker,controller",
             "node.id": 1,

@@ -23,11 +23,19 @@ class ServiceError(UserError, RuntimeError):
     """A service that did not start, with the last lines of its log."""
 
 
+#: What was given out in this process: a system may name a port twice before anything listens on it.
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, another at each call."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def listening(port: int) -> bool:

@@ -83,3 +83,8 @@ def test_a_service_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) ->
     service = Service(tmp_path, "mine", ["sh", "-c", "echo out of luck; exit 3"], port=free_port())
     with pytest.raises(ServiceError, match="out of luck"):
         service.start()
+
+
+def test_no_two_services_are_given_one_port() -> None:
+    """A system may name a port again before anything listens on it: a broker's two listeners once had the same."""
+    assert len({free_port() for _ in range(300)}) == 300
