@@ -256,7 +256,8 @@ def main() -> None:
     caught_up = backlog(day, 3000, args.backlog, console) if "backlog" in args.runs else None
     console.print(table(found))
     text = markdown(found, caught_up)
-    console.print(text.splitlines()[-1], highlight=False)
+    if caught_up:
+        console.print(text.splitlines()[-1], highlight=False)
     (RESULTS / f"{time.strftime('%Y-%m-%d')}-live.md").write_text(text)
 
 

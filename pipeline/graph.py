@@ -57,7 +57,7 @@ class MonitorMargin(beam.PTransform):
     def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Parse, batch by shard, fold in time order."""
         parsed = raws | "ParseRecords" >> ParseRecords(self.bounds, self.decoder)
-        fold, live = self.fold, self.bounds.opens_at is None
-        blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards, fold.instant_of if live else None)
-        outputs = blocks | "Monitor" >> InTimeOrder(fold, name="monitor", bounded=self.bounded)
+        fold, bounded = self.fold, raws.is_bounded if self.bounded is None else self.bounded
+        blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards, None if bounded else fold.instant_of)
+        outputs = blocks | "Monitor" >> InTimeOrder(fold, name="monitor", bounded=bounded)
         return outputs, parsed[DEADLETTERS]

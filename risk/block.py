@@ -76,11 +76,7 @@ class AccountBlock:
         """The accounts at places of the block, ascending, with the measures so far."""
         counts = self._counts[places]
         offsets = np.append(0, np.cumsum(counts))
-        mine = np.arange(offsets[-1]) + np.repeat(self.offsets[places] - offsets[:-1], counts)
-        columns = {name: getattr(self, name)[mine] for name in _POSITION_COLUMNS}
-        found = AccountBlock(
-            self.instant, self.rules, self.accounts[places], offsets, **columns, cash=self.cash[places]
-        )
+        found = self._part(places, offsets, runs(self.offsets[places], counts))
         found.measures = {name: column[..., places] for name, column in self.measures.items()}
         return found
 
@@ -92,15 +88,19 @@ class AccountBlock:
         edges = np.searchsorted(self.offsets, np.arange(0, len(self.symbols), positions))
         for first, end in pairwise([*np.unique(edges).tolist(), len(self.accounts)]):
             low, high = self.offsets[first], self.offsets[end]
-            columns = {name: getattr(self, name)[low:high] for name in _POSITION_COLUMNS}
-            yield AccountBlock(
-                self.instant,
-                self.rules,
-                self.accounts[first:end],
-                self.offsets[first : end + 1] - low,
-                **columns,
-                cash=self.cash[first:end],
-            )
+            yield self._part(slice(first, end), self.offsets[first : end + 1] - low, slice(low, high))
+
+    def _part(self, accounts: Ints | slice, offsets: Ints, positions: Ints | slice) -> AccountBlock:
+        columns = {name: getattr(self, name)[positions] for name in _POSITION_COLUMNS}
+        return AccountBlock(
+            self.instant, self.rules, self.accounts[accounts], offsets, **columns, cash=self.cash[accounts]
+        )
+
+
+def runs(starts: Ints, counts: Ints) -> Ints:
+    """(sum of counts,) start, start + 1, ... of each of (n,) runs, one after another."""
+    total = int(counts.sum())
+    return np.arange(total) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
 #: Adds columns to the measures of a block.

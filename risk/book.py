@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
-from risk.block import AccountBlock
+from risk.block import AccountBlock, runs
 from risk.market import HALTED, MISSING, STALE, Market
 from risk.rulebook import Rulebook
 
@@ -145,7 +145,7 @@ class Book:
         low, high = np.searchsorted(self.keys, [accounts << _SYMBOL_BITS, (accounts + 1) << _SYMBOL_BITS])
         counts = high - low
         owners = np.repeat(np.arange(len(accounts)), counts)
-        mine = np.arange(len(owners)) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+        mine = runs(low, counts)
         found, place = np.unique(self.symbols[mine], return_inverse=True)
         by_name = np.argsort(np.argsort([market.symbols[row] for row in found.tolist()]))
         order = np.lexsort((by_name[place], owners))

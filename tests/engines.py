@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 from runners.artifact import EngineMissingError
 from runners.engine import Run
@@ -23,6 +23,13 @@ def needed(name: str) -> Iterator[None]:
         if name in os.environ.get("MARGIN_REQUIRE", "").split(","):
             raise
         pytest.skip(str(missing))
+
+
+def splitting_prism(run: Run) -> PipelineOptions:
+    """Prism's options without what the project asks of it: it splits slow bundles."""
+    options = options_of("prism", run)
+    options.view_as(DebugOptions).experiments = []
+    return options
 
 
 def options_of(name: str, run: Run) -> PipelineOptions:

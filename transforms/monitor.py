@@ -37,25 +37,26 @@ def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
     Of the content its own time comes first: a snapshot tells a halt by the price before it and the halt, at one stamp.
     """
     # Only what is tied is asked for more: a broker stamps a batch at once, but few of one have the same key.
-    return _in_order(records, (_arrived_at, _place_of, _content_of))
+    return _in_order(records, _arrived_at, _place_of, _content_of)
 
 
-def _in_order(records: Iterable[Input], keys: tuple[Callable[[Input], Any], ...]) -> Iterator[Input]:
-    key, *others = keys
+def _in_order(
+    records: Iterable[Input], key: Callable[[Input], Any], *others: Callable[[Input], Any]
+) -> Iterator[Input]:
     for _, group in groupby(sorted(records, key=key), key=key):
-        first, *tied = group
-        yield from _in_order((first, *tied), tuple(others)) if tied and others else (first, *tied)
+        tied = list(group)
+        yield from _in_order(tied, *others) if others and len(tied) > 1 else tied
 
 
 _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
 
 
-def _place_of(record: Input) -> tuple[int, Any]:
+def _place_of(record: Input) -> tuple:
     topic = BY_RECORD[type(record)]
-    return int(topic.rank or 0), getattr(record, topic.key)
+    return topic.rank, getattr(record, topic.key)
 
 
-def _content_of(record: Input) -> tuple[int, bytes]:
+def _content_of(record: Input) -> tuple:
     return getattr(record, "as_of", 0), to_json(record)
 
 

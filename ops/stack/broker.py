@@ -53,8 +53,7 @@ class Broker:
 
     def _format(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The broker's own port may be that of a job file, and free yet.
-        controller = next(port for port in iter(free_port, None) if port != self.port)
+        controller = free_port(self.port)
         settings = {
             "process.roles": "broker,controller",
             "node.id": 1,

@@ -116,7 +116,7 @@ def settings(folder: Path, *, port: int, slots: int) -> dict[str, str | int]:
     """Flink's configuration of a cluster of this machine."""
     return {
         "jobmanager.rpc.address": HOST,
-        "jobmanager.rpc.port": free_port(),
+        "jobmanager.rpc.port": free_port(port),
         "jobmanager.bind-host": HOST,
         "jobmanager.memory.process.size": "1000m",
         "taskmanager.host": HOST,

@@ -27,13 +27,13 @@ class ServiceError(UserError, RuntimeError):
 _given: set[int] = set()
 
 
-def free_port() -> int:
-    """A port that nothing listens on, another at each call."""
+def free_port(*taken: int) -> int:
+    """A port that nothing listens on: another at each call, and none of those on which something will."""
     while True:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
             port = int(probe.getsockname()[1])
-        if port not in _given:
+        if port not in _given and port not in taken:
             _given.add(port)
             return port
 

@@ -39,7 +39,7 @@ class SparkCluster:
     @property
     def master(self) -> Service:
         """The process that coordinates."""
-        ports = ("--port", str(self.port), "--webui-port", str(free_port()))
+        ports = ("--port", str(self.port), "--webui-port", str(free_port(self.port)))
         return self._service("spark-master", "master.Master", "--host", HOST, *ports, port=self.port)
 
     @property

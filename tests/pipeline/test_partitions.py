@@ -16,7 +16,6 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.runners.sdf_utils import (
     RestrictionTrackerView,
     ThreadsafeRestrictionTracker,
@@ -34,7 +33,7 @@ from pipeline.job import Clock
 from pipeline.kafka import Kafka
 from pipeline.partitions import Cut, CutTracker, Partition, ReadPartitions, Watermarks, committed, first_cut
 from runners.engine import Run
-from tests.engines import options_of
+from tests.engines import options_of, splitting_prism
 from transforms.parse import Raw
 
 #: 2026-01-05T15:00:00Z in milliseconds, long ago.
@@ -415,9 +414,7 @@ class ReadApart(beam.DoFn):
 def test_prism_takes_the_watermark_of_the_bundle_that_ended_last() -> None:
     """Why all partitions are one restriction: where Prism splits a slow bundle, A's bundles pass B's watermark."""
     job = uuid.uuid4().hex
-    options = options_of("prism", Run(live=True))
-    options.view_as(DebugOptions).experiments = []
-    pipeline = beam.Pipeline(options=options)
+    pipeline = beam.Pipeline(options=splitting_prism(Run(live=True)))
     blocks = pipeline | beam.Create([{B: 0}, {A: 0}], reshuffle=False) | beam.ParDo(ReadApart(job))
     counts = blocks | beam.ParDo(See(job)).with_output_types(tuple[str, int])
     _ = counts | beam.ParDo(Reach(job, until=Timestamp(5).micros))

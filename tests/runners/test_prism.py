@@ -11,11 +11,10 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.coders import VarIntCoder
-from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from runners.engine import Run
-from tests.engines import options_of
+from tests.engines import options_of, splitting_prism
 
 pytestmark = pytest.mark.xdist_group("engines")
 
@@ -42,9 +41,7 @@ class Count(beam.DoFn):
 @pytest.mark.parametrize("whole", [True, False], ids=["whole bundles", "Prism's own"])
 def test_prism_loses_a_keys_state_where_it_splits_a_slow_bundle(whole: bool) -> None:
     """Each element finds those before it; once Prism does without the option, too, the option can go."""
-    job, options = uuid.uuid4().hex, options_of("prism", Run())
-    if not whole:
-        options.view_as(DebugOptions).experiments = []
+    job, options = uuid.uuid4().hex, options_of("prism", Run()) if whole else splitting_prism(Run())
     with beam.Pipeline(options=options) as pipeline:
         elements = pipeline | beam.Create([("key", n) for n in range(4)], reshuffle=False)
         _ = elements | beam.ParDo(Count(job)).with_output_types(int)
