@@ -14,7 +14,7 @@ import numpy as np
 from bench.meter import report
 from bench.workload import SIZES, write_day
 from pipeline.replay import replay
-from risk.block import AccountBlock
+from risk.block import Accounts
 from runners.direct import ENGINE
 from runners.engine import Run
 from transforms.monitor import Monitor
@@ -25,9 +25,9 @@ def count_rows() -> Counter[str]:
     seen: Counter[str] = Counter()
     measured = Monitor.measured
 
-    def counted(self: Monitor, state: Any, rows: np.ndarray, *rest: Any) -> AccountBlock:
+    def counted(self: Monitor, state: Any, rows: np.ndarray, *rest: Any) -> Accounts:
         block = measured(self, state, rows, *rest)
-        seen.update(blocks=1, rows=len(block.accounts), positions=len(block.symbols))
+        seen.update(blocks=1, rows=len(block.accounts))
         return block
 
     Monitor.measured = counted  # type: ignore[method-assign]

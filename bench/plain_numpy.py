@@ -102,7 +102,7 @@ class Positions:
         no = np.zeros(len(mine), bool)
         offsets = np.append(np.searchsorted(owners, rows), len(owners))
         columns = self.quantity[mine], self.price[symbols], self.beta[symbols]
-        return AccountBlock(0, rules, rows, offsets, symbols, *columns, no, no, no, self.cash[rows])
+        return AccountBlock(0, rules, rows, self.cash[rows], offsets, symbols, *columns, no, no, no)
 
 
 def run(events: list[Event]) -> tuple[int, float]:

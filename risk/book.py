@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.block import AccountBlock, runs
-from risk.market import HALTED, MISSING, STALE, Market
+from risk.market import Market, Quotes
 from risk.rulebook import Rulebook
 
 _SYMBOL_BITS = 32
@@ -43,6 +44,7 @@ class Book:
         self.quantity: Ints = np.empty(0, np.int64)
         self.close: Floats = np.empty(0)
         self.traded: Floats = np.empty(0)
+        self._starts: Ints = self.keys
         self._moved: dict[int, int] = {}
         self._priced: dict[int, tuple[float, float]] = {}
 
@@ -93,6 +95,7 @@ class Book:
 
     def _index(self, keys: Ints) -> None:
         self.keys, self.owners, self.symbols = keys, keys >> _SYMBOL_BITS, keys & ((1 << _SYMBOL_BITS) - 1)
+        self._starts = np.empty(0, np.int64)
 
     def clear(self, account: int) -> None:
         """Forget an account's positions and cash, for the snapshot that replaces them."""
@@ -105,36 +108,41 @@ class Book:
 
     def holders(self, symbols: NDArray[np.bool_]) -> Ints:
         """Rows of the accounts that hold any of the symbols, given as a mask over the market's rows."""
-        found = np.zeros(len(self.ids), np.bool_)
-        found[self.owners[symbols[self.symbols] & (self.quantity != 0)]] = True
-        return np.flatnonzero(found)
+        if not len(self.keys):
+            return self.keys
+        starts = self._bounds()
+        holders = np.flatnonzero(np.diff(starts))
+        hit = symbols.take(self.symbols) & (self.quantity != 0)
+        return holders[np.logical_or.reduceat(hit, starts[holders])]
 
-    def block(self, accounts: Ints, market: Market, rules: Rulebook, instant: int) -> AccountBlock:
-        """The accounts (ascending rows) with their positions valued as of the instant (microseconds)."""
-        chosen = np.zeros(len(self.ids), np.bool_)
-        chosen[accounts] = True
-        mine = np.flatnonzero(chosen[self.owners] & (self.quantity != 0))
+    def chunks(self, accounts: Ints, positions: int) -> Iterator[Ints]:
+        """The accounts (rows) in consecutive parts of about that many positions each."""
+        size = max(1, positions * len(self.ids) // max(1, len(self.keys)))
+        return (accounts[first : first + size] for first in range(0, len(accounts), size))
+
+    def block(self, accounts: Ints, quotes: Quotes, rules: Rulebook, instant: int) -> AccountBlock:
+        """The accounts (ascending rows, one or more) with their positions at the quotes of the instant (microseconds).
+
+        Positions that came to zero are among them.
+        """
+        counts, mine = self._places(accounts)
         symbols = self.symbols[mine]
-        held = np.bincount(self.owners[mine], minlength=len(self.ids))[accounts]
-        price = self._prices(mine, market)
+        price = self._prices(mine, symbols, quotes.price)
         unpriced = np.isnan(price)
-        # What depends on the symbol alone is worked out symbol by symbol, and then looked up.
-        beta, multiplier = market.columns["beta"], market.columns["multiplier"]
-        state = market.states(np.arange(len(beta)), instant)
-        defaulted = np.isnan(beta)
+        price[unpriced] = 0.0
         return AccountBlock(
             instant=instant,
             rules=rules,
             accounts=accounts,
-            offsets=np.append(0, np.cumsum(held)),
+            cash=self.cash.take(accounts).astype(np.float64),
+            offsets=np.append(0, np.cumsum(counts)),
             symbols=symbols,
-            quantity=self.quantity[mine] / 1e6 * multiplier[symbols],
-            price=np.where(unpriced, 0.0, price),
-            beta=np.where(defaulted, rules.default_beta, beta)[symbols],
-            unreliable=((state == STALE) | (state == HALTED) | (state == MISSING))[symbols],
+            quantity=self.quantity[mine] / 1e6 * quotes.multiplier.take(symbols),
+            price=price,
+            beta=quotes.beta.take(symbols),
+            unreliable=_flags(quotes.unreliable, symbols),
             unpriced=unpriced,
-            defaulted=defaulted[symbols],
-            cash=self.cash[accounts].astype(np.float64),
+            defaulted=_flags(quotes.defaulted, symbols),
         )
 
     def held(self, accounts: Ints, market: Market, *, flat: bool = False, fills: bool = True) -> Held:
@@ -142,25 +150,49 @@ class Book:
 
         flat: those that came to zero too. fills: where there is nothing else, the price of the last one stands in.
         """
-        low, high = np.searchsorted(self.keys, [accounts << _SYMBOL_BITS, (accounts + 1) << _SYMBOL_BITS])
-        counts = high - low
+        counts, places = self._places(accounts)
+        mine = np.r_[places]
         owners = np.repeat(np.arange(len(accounts)), counts)
-        mine = runs(low, counts)
         found, place = np.unique(self.symbols[mine], return_inverse=True)
         by_name = np.argsort(np.argsort([market.symbols[row] for row in found.tolist()]))
         order = np.lexsort((by_name[place], owners))
         if not flat:
             order = order[self.quantity[mine[order]] != 0]
         owners, mine = owners[order], mine[order]
-        return Held(owners, self.symbols[mine], self.quantity[mine], self._prices(mine, market, fills=fills))
+        return Held(
+            owners,
+            self.symbols[mine],
+            self.quantity[mine],
+            self._prices(mine, self.symbols[mine], market.columns["price"], fills=fills),
+        )
 
-    def _prices(self, mine: Ints, market: Market, *, fills: bool = True) -> Floats:
-        """Quotes of the positions at the places, or what stands in for them, else NaN: never zero (design 4)."""
-        price = market.columns["price"][self.symbols[mine]]
+    def _bounds(self) -> Ints:
+        """(accounts + 1,) where the positions of each account begin, which is where those of the one before end."""
+        if len(self._starts) != len(self.ids) + 1:
+            self._starts = np.append(0, np.cumsum(np.bincount(self.owners, minlength=len(self.ids))))
+        return self._starts
+
+    def _places(self, accounts: Ints) -> tuple[Ints, Ints | slice]:
+        """(accounts,) how many positions each has, also such that came to zero, and where those are."""
+        bounds = self._bounds()
+        first, end = int(accounts[0]), int(accounts[-1]) + 1
+        if end - first == len(accounts):
+            # Neighbours: their columns need not be copied.
+            return np.diff(bounds[first : end + 1]), slice(bounds[first], bounds[end])
+        starts = bounds[accounts]
+        counts = bounds[accounts + 1] - starts
+        return counts, runs(starts, counts)
+
+    def _prices(self, mine: Ints | slice, symbols: Ints, quotes: Floats, *, fills: bool = True) -> Floats:
+        """Prices of the positions at the places: quotes, or what stands in for them, else NaN: never zero (design 4).
+
+        symbols: (positions,) rows of theirs. quotes: by symbol row.
+        """
+        price = quotes.take(symbols)
         without = np.flatnonzero(np.isnan(price))
         if len(without):
-            close = self.close[mine[without]]
-            price[without] = np.where(np.isnan(close) & fills, self.traded[mine[without]], close)
+            close, traded = self.close[mine][without], self.traded[mine][without]
+            price[without] = np.where(np.isnan(close) & fills, traded, close)
         return price
 
     def accounts_cell(self) -> dict:
@@ -181,3 +213,8 @@ class Book:
         self._index(cell["keys"])
         for name in _COLUMNS:
             setattr(self, name, cell[name])
+
+
+def _flags(by_symbol: NDArray[np.bool_], symbols: Ints) -> NDArray[np.bool_]:
+    # Mostly there are none, which is seen faster than looked up.
+    return by_symbol.take(symbols) if by_symbol.any() else np.zeros(len(symbols), np.bool_)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
-from risk.block import AccountBlock
+from risk.block import Accounts
 
 LEVELS: tuple[Any, ...] = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
 WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
@@ -51,7 +51,7 @@ class Decision:
     cushion: Floats
 
 
-def decide(block: AccountBlock, flags: Flags, deficient_since: Ints) -> Decision:
+def decide(block: Accounts, flags: Flags, deficient_since: Ints) -> Decision:
     """Move every account of the block up or down the ladder.
 
     Each level holds while its entry line is crossed, and from then until its release line is reached, so that an

@@ -40,7 +40,7 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
 def compute_margin(block: AccountBlock) -> None:
     """Add value by side, equity, requirement, excess, shares and validity to the block's measures, in ticks."""
     add = block.measures
-    values = ticks(block.quantity * block.price)
+    values = ticks(block.values)
     sizes = np.abs(values)
     maintenance, addon, gross = requirement_of(values, block)
     net = block.sums(values)
@@ -52,7 +52,7 @@ def compute_margin(block: AccountBlock) -> None:
     add["requirement"] = maintenance + addon
     add["equity"] = block.cash + net
     add["excess"] = add["equity"] - add["requirement"]
-    add["stale_share"] = share(block.sums(np.where(block.unreliable, sizes, 0.0)), gross)
-    add["defaulted_share"] = share(block.sums(np.where(block.defaulted, sizes, 0.0)), gross)
-    add["excluded"] = block.sums((block.unpriced & (block.quantity != 0)).astype(np.float64))
-    add["unpriced_shorts"] = block.sums((block.unpriced & (block.quantity < 0)).astype(np.float64))
+    add["stale_share"] = share(block.sums_where(block.unreliable, sizes), gross)
+    add["defaulted_share"] = share(block.sums_where(block.defaulted, sizes), gross)
+    add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
+    add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from risk.amounts import Floats
 from risk.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -21,17 +22,29 @@ _STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
 #: By the cell that each is written in: ticks change the quotes alone.
 _CELLS = {
-    "quotes": (("newest",), ("price", "status", "indicative", "stale_at")),
+    "quotes": (("newest",), ("price", "status", "stale_at")),
     "symbols": (("symbols", "beta_from", "scheduled"), ("beta", "multiplier")),
 }
 _COLUMNS: dict[str, tuple[type, float]] = {
     "price": (np.float64, np.nan),
     "status": (np.int8, MISSING),
-    "indicative": (np.bool_, 0),
     "stale_at": (np.int64, NEVER),
     "beta": (np.float64, np.nan),
     "multiplier": (np.float64, 1.0),
 }
+
+
+class Quotes(NamedTuple):
+    """What positions are valued with at an instant, by symbol row: (symbols,) each, as in AccountBlock.
+
+    The price is NaN where there is none.
+    """
+
+    price: Floats
+    beta: Floats
+    multiplier: Floats
+    unreliable: NDArray[np.bool_]
+    defaulted: NDArray[np.bool_]
 
 
 class Market:
@@ -73,17 +86,18 @@ class Market:
         An indicative price never replaces a live one; a halt keeps the price (design 3). stale_after is in seconds.
         """
         row = self.row(price.symbol)
-        newest = (price.as_of, price.sequence, price.source, price.price, price.status)
-        column = self.columns
-        if self.newest[row] and newest <= self.newest[row]:
+        column, status = self.columns, price.status
+        newest, before = (price.as_of, price.sequence, price.source, price.price, status), self.newest[row]
+        if newest <= before:
             return None
-        if price.status == "INDICATIVE" and column["status"][row] == LIVE and not column["indicative"][row]:
+        was = before[-1] if before else None
+        if status == "INDICATIVE" and was == "LIVE":
             return None
         self.dirty.add("quotes")
         self.newest[row] = newest
-        column["status"][row] = _STATUS[price.status]
-        column["indicative"][row] = price.status == "INDICATIVE"
-        if price.status != "HALTED" or np.isnan(column["price"][row]):
+        if status != was:
+            column["status"][row] = _STATUS[status]
+        if status != "HALTED" or was is None:
             column["price"][row] = price.price
         column["stale_at"][row] = self.sessions.after(price.as_of, stale_after * 1_000_000)
         return row
@@ -131,6 +145,18 @@ class Market:
         status = self.columns["status"][rows]
         old = (self.columns["stale_at"][rows] <= instant) & ((status == LIVE) | (status == CLOSE))
         return np.where(old, np.int8(STALE), status)
+
+    def quotes(self, default_beta: float, instant: int) -> Quotes:
+        """Every symbol as of the instant, microseconds; a beta that is not known is the default."""
+        columns, state = self.columns, self.states(np.arange(len(self.columns["price"])), instant)
+        defaulted = np.isnan(columns["beta"])
+        return Quotes(
+            price=columns["price"],
+            beta=np.where(defaulted, default_beta, columns["beta"]),
+            multiplier=columns["multiplier"],
+            unreliable=(state == STALE) | (state == HALTED) | (state == MISSING),
+            defaulted=defaulted,
+        )
 
     def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:
         """Rows whose price became stale in (after, until], microseconds."""

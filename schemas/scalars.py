@@ -28,6 +28,8 @@ EXACT_LIMIT = 2**53
 class Time(int):
     """Microseconds since the epoch, UTC."""
 
+    __slots__ = ()
+
     @classmethod
     def parse(cls, value: str | dt.datetime | int) -> Time:
         """Read RFC 3339 text, an aware datetime, or microseconds. Raises ValueError for a naive time."""
@@ -60,13 +62,19 @@ def _second_text(second: int) -> str:
 class Quantity(int):
     """Millionths of a share or contract, signed: long positive, short negative."""
 
+    __slots__ = ()
+
 
 class Money(int):
     """Ten-thousandths of a dollar, signed."""
 
+    __slots__ = ()
+
 
 class Ratio(int):
     """Millionths."""
+
+    __slots__ = ()
 
 
 def _scaled(value: Any, scale: int, places: int) -> int:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from risk.amounts import Ints
-from risk.block import AccountBlock
+from risk.block import Accounts
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
 from schemas.inputs import Beta, Fill, Input, Instrument, Price, Snapshot, SnapshotFill, SnapshotPosition
@@ -34,7 +34,7 @@ from transforms.positions import refusal
 from transforms.state import ShardState
 
 
-def close_day(state: ShardState, block: AccountBlock) -> Iterator[Lines]:
+def close_day(state: ShardState, block: Accounts) -> Iterator[Lines]:
     """The closing snapshot of every account, a page of them at a time, and the corrections whose fill never came."""
     ledger = state.ledger
     for account_id, own in ledger.accounts():

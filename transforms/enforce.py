@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from risk.block import AccountBlock, Measure
+from risk.block import AccountBlock, Accounts, Measure
 from risk.ladder import (
     DEFICIENCY,
     LEVELS,
@@ -30,6 +30,10 @@ from transforms.openings import corrected, holds, opening_of
 from transforms.positions import Update
 from transforms.state import ShardState
 
+#: Why an account is published, the stronger reason last.
+WHY = ("", "ALL", "HEARTBEAT", "MOVE", "LEVEL", "CLOSE")
+ALL, HEARTBEAT, MOVE, LEVEL, CLOSE = (np.uint8(code) for code in range(1, len(WHY)))
+
 
 @dataclass(frozen=True)
 class Enforce:
@@ -47,7 +51,7 @@ class Enforce:
     publish_all: bool = False
 
     def __call__(
-        self, state: ShardState, block: AccountBlock, update: Update, beats: np.ndarray, closing: bool
+        self, state: ShardState, block: Accounts, update: Update, beats: np.ndarray, closing: bool
     ) -> Iterator[Lines]:
         """Everything that follows from the block: the events account by account in row order, then the figures."""
         ladder, rows, events = state.ladder, block.accounts, Events(state, block)
@@ -57,7 +61,9 @@ class Enforce:
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
         changed = (decision.flags != old) | (decision.flags != ladder.flags[rows])
         clocked = (decision.deficient_since >= 0) != (ladder.deficient_since[rows] >= 0)
-        published_for = self._publish(state, block, changed, np.isin(rows, beats), closing)
+        beating = np.zeros(len(state.book.ids), np.bool_)
+        beating[beats] = True
+        published_for = self._publish(state, block, changed, beating[rows], closing)
         if changed.any() or clocked.any():
             state.dirty.add("ladder")
         ladder.flags[rows] = decision.flags
@@ -69,15 +75,24 @@ class Enforce:
             self._clock(state, block, at)
             state.dirty.add("chains")
         yield from lines_by_topic(said)
-        shown = np.flatnonzero(published_for != "")
+        shown = np.flatnonzero(published_for)
         for first in range(0, len(shown), PAGE):
             page = shown[first : first + PAGE]
-            part = block.at(page)
-            for measure in self.told:
-                measure(part)
-            yield from figures_of(state, part, decision.cushion[page], published_for[page].tolist())
+            part = self._with_positions(state, block, page)
+            yield from figures_of(
+                state, part, decision.cushion[page], [WHY[code] for code in published_for[page].tolist()]
+            )
         if closing:
             yield from close_day(state, block)
+
+    def _with_positions(self, state: ShardState, block: Accounts, page: np.ndarray) -> AccountBlock:
+        """The accounts at the places of the page with every measure."""
+        rules, instant = block.rules, block.instant
+        part = state.book.block(block.accounts[page], state.market.quotes(rules.default_beta, instant), rules, instant)
+        part.measures.update((name, column[..., page]) for name, column in block.measures.items())
+        for measure in self.told:
+            measure(part)
+        return part
 
     def _said(self, events: Events, update: Update) -> Iterator[Out]:
         """What the records of the instant say by themselves: an unannounced account, a late record, an override."""
@@ -91,19 +106,18 @@ class Enforce:
             yield events.journal(place(account), "OVERRIDE", override.override_id, facts)
 
     def _publish(
-        self, state: ShardState, block: AccountBlock, changed: np.ndarray, beating: np.ndarray, closing: bool
+        self, state: ShardState, block: Accounts, changed: np.ndarray, beating: np.ndarray, closing: bool
     ) -> np.ndarray:
-        """(n,) why each account is published now, empty where it is not; remembers what was."""
+        """(n,) why each account is published now, as places of WHY; remembers what was."""
         measures, published = block.measures, state.ladder.published
         now = np.stack([measures["equity"], measures["requirement"]])
         last = published[:, block.accounts]
         line = block.rules.publish_move * np.maximum(np.abs(last[0]), 1.0)
         moved = np.isnan(last[0]) | (np.abs(now - last) > line).any(axis=0)
-        why = np.where(moved, "MOVE", np.where(beating, "HEARTBEAT", "ALL" if self.publish_all else ""))
-        why = np.where(changed, "LEVEL", why)
-        if closing:
-            why[:] = "CLOSE"
-        shown = why != ""
+        why = np.full(len(moved), CLOSE if closing else ALL if self.publish_all else 0, np.uint8)
+        for reason, applies in ((HEARTBEAT, beating), (MOVE, moved), (LEVEL, changed)):
+            np.maximum(why, reason * applies, out=why)
+        shown = why > 0
         if shown.any():
             published[:, block.accounts[shown]] = now[:, shown]
             state.dirty.add("ladder")
@@ -142,7 +156,7 @@ class Enforce:
         }
         yield events.journal(at, "DECISION", causes[0] if causes else None, facts)
 
-    def _clock(self, state: ShardState, block: AccountBlock, at: int) -> None:
+    def _clock(self, state: ShardState, block: Accounts, at: int) -> None:
         """Keep what a deficiency rests on while its clock runs, and while the liquidation that it led to is open."""
         account = int(block.accounts[at])
         opened = state.ladder.opened.setdefault(account, {})

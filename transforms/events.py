@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from risk.block import AccountBlock
+from risk.block import Accounts
 from risk.ladder import LEVELS, LIQUIDATION, MARGIN_CALL, RESTRICTION, WARNING, cushion_of, level_of
 from schemas import outputs
 from schemas.ids import identified
@@ -34,7 +34,7 @@ class Events:
     """Writes the events of a block, each of the account at a place `at` of it; keeps openings and audit heads."""
 
     state: ShardState
-    block: AccountBlock
+    block: Accounts
 
     def alert(self, at: int, kind: Any, message: str, before: int | None = None) -> Out:
         """Something that a person should see; before: the level that it was, if it changed."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from risk.amounts import Floats
-from risk.block import AccountBlock
+from risk.block import AccountBlock, Accounts
 from risk.book import Held
 from risk.ladder import LEVELS, level_of
 from risk.market import STATE_NAMES
@@ -64,7 +64,7 @@ def priced(state: ShardState, account: int, instant: int, *, flat: bool = False)
     )
 
 
-def head_of(state: ShardState, block: AccountBlock, account: int) -> dict[str, Any]:
+def head_of(state: ShardState, block: Accounts, account: int) -> dict[str, Any]:
     """What every event of an account at the block's instant begins with."""
     return {
         "account_id": state.book.ids[account],

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from risk.block import AccountBlock, Measure
+from risk.block import AccountBlock, Accounts, Measure
 from risk.ladder import RESTRICTION
 from risk.ledger import Posting
 from risk.rulebook import Rulebook
@@ -20,7 +20,7 @@ from schemas.scalars import Money, Quantity, Time
 from transforms.state import ShardState
 
 
-def opening_of(state: ShardState, block: AccountBlock, at: int, event_id: str = "") -> OpenedOn:
+def opening_of(state: ShardState, block: Accounts, at: int, event_id: str = "") -> OpenedOn:
     """The book of the account at a place of the block; with positions that came to zero, which a correction may
     revive."""
     account = int(block.accounts[at])

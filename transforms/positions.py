@@ -168,8 +168,8 @@ class UpdatePositions:
         mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
         mask[state.market.turned_stale(state.now, instant)] = True
         holders = state.book.holders(mask) if mask.any() else np.empty(0, np.int64)
-        deadlines = state.ladder.deadlines(rules.persist, state.now)
-        return np.append(holders, np.flatnonzero(deadlines <= instant))
+        rows, deadlines = state.ladder.deadlines(rules.persist, state.now)
+        return np.append(holders, rows[deadlines <= instant])
 
     def heartbeats(self, state: ShardState, rules: Rulebook, instant: int) -> Ints:
         """Rows whose heartbeat fell in (state.now, instant]."""

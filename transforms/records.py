@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, repeat
+from operator import call
 from typing import Any
 
 import apache_beam as beam
@@ -61,11 +62,7 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
 @cache
 def _decoder(topic: str) -> msgspec.msgpack.Decoder:
     kind: Any = BY_NAME[topic].record
-    return msgspec.msgpack.Decoder(list[kind], dec_hook=_scalar)
-
-
-def _scalar(kind: type, value: Any) -> Any:
-    return kind(value)
+    return msgspec.msgpack.Decoder(list[kind], dec_hook=call)
 
 
 def encode_records(records: Records) -> bytes:

@@ -11,7 +11,7 @@ from risk.amounts import Floats, Ints
 from risk.book import Book
 from risk.ladder import Flags
 from risk.ledger import BUCKETS, Ledger
-from risk.market import NEVER, Market
+from risk.market import Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
 from schemas.inputs import OpenedOn
@@ -43,10 +43,12 @@ class Ladder:
             self.heads.extend([""] * new)
         return new > 0
 
-    def deadlines(self, persist: int, now: int) -> Ints:
-        """(accounts,) when a running deficiency will have lasted `persist` seconds; NEVER if none is or it has."""
-        ends = self.deficient_since + persist * 1_000_000
-        return np.where((self.deficient_since >= 0) & (ends > now), ends, NEVER)
+    def deadlines(self, persist: int, now: int) -> tuple[Ints, Ints]:
+        """Rows of the accounts with a deficiency that has not lasted `persist` seconds yet, and when it will have."""
+        running = np.flatnonzero(self.deficient_since >= 0)
+        ends = self.deficient_since[running] + persist * 1_000_000
+        ahead = ends > now
+        return running[ahead], ends[ahead]
 
     def ladder_cell(self) -> dict[str, Any]:
         """Levels, clocks and what was published as plain data."""

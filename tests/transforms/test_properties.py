@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -36,6 +37,14 @@ def test_order_split_duplicates_and_shards_change_nothing(day: list[Input], data
     again = data.draw(st.permutations(day + data.draw(st.lists(st.sampled_from(day), max_size=5)) if day else day))
     shards, parts = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
     assert days.outputs(again, shards, parts) == expected
+
+
+@SETTINGS
+@given(days.days(), st.integers(1, 3))
+def test_how_many_positions_are_valued_at_a_time_changes_nothing(day: list[Input], positions: int) -> None:
+    expected = days.lines(days.run(day, publish_all=True))
+    with mock.patch("transforms.monitor.SWEEP", positions):
+        assert days.lines(days.run(day, publish_all=True)) == expected
 
 
 @FEWER
