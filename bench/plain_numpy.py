@@ -1,10 +1,15 @@
-"""The same kernel without Beam, ladder or publishing: python -m bench.plain_numpy DAY [EVENTS]."""
+"""The same kernel without Beam, ladder or publishing: python -m bench.plain_numpy DAY [--events N] [--decided].
+
+Every touched account is measured under all scenarios; --decided only as the graph does to decide on it
+(docs/adr/0010).
+"""
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,10 +18,10 @@ import numpy as np
 from bench.meter import report
 from bench.workload import BLOCK
 from pipeline.rules import load_rulebook
-from risk.block import AccountBlock
+from risk.block import AccountBlock, Measure
 from risk.margin import compute_margin
 from risk.rulebook import Rulebook
-from risk.stress import run_stress
+from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
 
 BITS = 32
@@ -105,8 +110,8 @@ class Positions:
         return AccountBlock(0, rules, rows, self.cash[rows], offsets, symbols, *columns, no, no, no)
 
 
-def run(events: list[Event]) -> tuple[int, float]:
-    """Recompute the touched accounts after every BLOCK events; rows and a checksum (dollars of equity of every row)."""
+def run(events: list[Event], measures: Sequence[Measure]) -> tuple[int, float]:
+    """Measure the touched accounts after every BLOCK events; rows and a checksum (dollars of equity of every row)."""
     book, rules, rows, check = Positions(), load_rulebook("seed"), 0, 0.0
     deposits = sum(1 for e in events if e.amount)
     edges = [0, *range(deposits, len(events), BLOCK), len(events)]
@@ -115,7 +120,7 @@ def run(events: list[Event]) -> tuple[int, float]:
         if not len(touched):
             continue
         block = book.block(touched, rules)
-        for measure in (compute_margin, run_stress, run_tims):
+        for measure in measures:
             measure(block)
         rows += len(touched)
         check += block.measures["equity"].sum() / 1e4
@@ -124,10 +129,15 @@ def run(events: list[Event]) -> tuple[int, float]:
 
 def main() -> None:
     """Read, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("day", type=Path)
+    parser.add_argument("--events", type=int)
+    parser.add_argument("--decided", action="store_true")
+    args = parser.parse_args()
     start = time.process_time()
-    events = read(Path(sys.argv[1]))[: int(sys.argv[2]) if len(sys.argv) > 2 else None]
+    events = read(args.day)[: args.events]
     parsed = time.process_time()
-    rows, check = run(events)
+    rows, check = run(events, (compute_margin, run_severe) if args.decided else (compute_margin, run_stress, run_tims))
     report(
         start_s=round(start, 3), parse_s=round(parsed - start, 3), events=len(events), rows=rows, check=round(check, 2)
     )
