@@ -37,6 +37,7 @@ from schemas.topics import ALERTS, CASH, FILLS, MARGIN_CALC, PRICES
 from tests import live
 
 ACCOUNTS, SYMBOLS, METRICS = 10_000, 1_000, 9249
+RUNS = ("log_append", "arrival", "throughput", "backlog")
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -241,7 +242,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="of the run at 3,000/s whose memory must be flat")
     parser.add_argument("--short", type=float, default=120, help="of each other run")
     parser.add_argument("--backlog", type=float, default=300, help="of records that wait; the target's hour is 3600")
-    parser.add_argument("--runs", nargs="*", default=["log_append", "arrival", "throughput", "backlog"])
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=RUNS)
     args = parser.parse_args()
     console, day = Console(width=170), BUILD / "bench" / "live-day"
     if not day.exists():
@@ -258,7 +259,9 @@ def main() -> None:
     text = markdown(found, caught_up)
     if caught_up:
         console.print(text.splitlines()[-1], highlight=False)
-    (RESULTS / f"{time.strftime('%Y-%m-%d')}-live.md").write_text(text)
+    # Some of the runs do not replace the results of all.
+    part = "" if set(args.runs) == set(RUNS) else f"-{'-'.join(args.runs)}"
+    (RESULTS / f"{time.strftime('%Y-%m-%d')}-live{part}.md").write_text(text)
 
 
 if __name__ == "__main__":

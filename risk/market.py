@@ -85,7 +85,9 @@ class Market:
 
         An indicative price never replaces a live one; a halt keeps the price (design 3). stale_after is in seconds.
         """
-        row = self.row(price.symbol)
+        row = self.rows.get(price.symbol)
+        if row is None:
+            row = self.row(price.symbol)
         column, status = self.columns, price.status
         newest, before = (price.as_of, price.sequence, price.source, price.price, status), self.newest[row]
         if newest <= before:

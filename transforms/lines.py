@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -27,6 +27,9 @@ Lines = tuple[str, list[bytes]]
 
 #: The JSON texts of one value of every line, (n,), or of all of them, (); NULs within are padding.
 Texts = NDArray[np.bytes_]
+
+#: So few lines are written one by one: a page of them would cost more than they do.
+FEW = 32
 
 #: Accounts whose lines are written at a time; at the close every account's are.
 PAGE = 1000
@@ -82,6 +85,13 @@ def filled(form: bytes, count: int, columns: Sequence[Texts | list[bytes]]) -> l
     Raises:
       ValueError: the form has more places than there are columns, or fewer.
     """
+    if form.count(b"%s") != len(columns):
+        raise ValueError(f"expected {form.count(b'%s')} columns, found {len(columns)}")
+    if count <= FEW:
+        listed = (column if isinstance(column, list) else column.tolist() for column in columns)
+        # One text for all is no list.
+        rows = zip(*(texts if isinstance(texts, list) else repeat(texts, count) for texts in listed), strict=True)
+        return [(form % row).translate(None, b"\0") for row in rows]
     padded = [_LATER if isinstance(column, list) else column for column in columns]
     pieces = [piece for pair in zip(_literals_of(form), [*padded, np.array(b"")], strict=True) for piece in pair]
     page = np.empty(count, [(f"piece{n}", piece.dtype) for n, piece in enumerate(pieces)])

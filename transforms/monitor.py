@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from risk.sessions import Sessions
 from schemas.codec import to_json
 from schemas.inputs import Input
 from schemas.outputs import DeadLetter
-from schemas.topics import BY_RECORD
+from schemas.topics import INPUTS
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
@@ -37,23 +36,29 @@ def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
     Of the content its own time comes first: a snapshot tells a halt by the price before it and the halt, at one stamp.
     """
     # Only what is tied is asked for more: a broker stamps a batch at once, but few of one have the same key.
-    return _in_order(records, _arrived_at, _place_of, _content_of)
+    for _, group in groupby(sorted(records, key=_arrived_at), key=_arrived_at):
+        together = list(group)
+        if len(together) == 1:
+            yield together[0]
+            continue
+        kinds = {type(record) for record in together}
+        for kind in sorted(kinds, key=_RANKS.__getitem__):
+            own = together if len(kinds) == 1 else [record for record in together if type(record) is kind]
+            yield from _by_key(own, _KEYS[kind]) if len(own) > 1 else own
 
 
-def _in_order(
-    records: Iterable[Input], key: Callable[[Input], Any], *others: Callable[[Input], Any]
-) -> Iterator[Input]:
-    for _, group in groupby(sorted(records, key=key), key=key):
-        tied = list(group)
-        yield from _in_order(tied, *others) if others and len(tied) > 1 else tied
+def _by_key(records: list[Input], key: Callable[[Input], str]) -> Iterator[Input]:
+    records.sort(key=key)
+    if len(set(map(key, records))) == len(records):
+        yield from records
+        return
+    for _, same in groupby(records, key=key):
+        yield from sorted(same, key=_content_of)
 
 
 _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
-
-
-def _place_of(record: Input) -> tuple:
-    topic = BY_RECORD[type(record)]
-    return topic.rank, getattr(record, topic.key)
+_RANKS: dict[type, int] = {topic.record: topic.rank or 0 for topic in INPUTS}
+_KEYS: dict[type, Callable[[Input], str]] = {topic.record: attrgetter(topic.key) for topic in INPUTS}
 
 
 def _content_of(record: Input) -> tuple:

@@ -20,6 +20,8 @@ from transforms.state import ShardState
 
 HEARTBEAT_PHASES = 64
 
+_MARKET = (inputs.Price, inputs.Beta, inputs.Instrument)
+
 
 def heartbeat_phase(account_id: str) -> int:
     """Which of the heartbeat's phases an account publishes in: from its id, so that the shard cannot matter."""
@@ -59,12 +61,12 @@ class UpdatePositions:
             if record == last:
                 continue
             last = record
-            account_id = getattr(record, "account_id", None)
-            if account_id is None:
+            if isinstance(record, _MARKET):
                 row = self._market(state, record, rules, instant)
                 if row is not None:
                     moved.add(row)
                 continue
+            account_id = record.account_id  # type: ignore[attr-defined]
             if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
                 continue
             account = state.book.row(account_id)

@@ -50,7 +50,7 @@ class _Kept:
 
 #: The cells are written once the journal has this many bytes and this share of theirs: rarely enough to cost little,
 #: often enough that a worker that takes over has seconds of the stream to go through again (docs/performance.md).
-JOURNAL, JOURNAL_SHARE = 1 << 18, 0.5
+JOURNAL, JOURNAL_SHARE = 1 << 18, 1.0
 
 
 def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
