@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from operator import call
 from typing import Any
 
@@ -103,8 +103,12 @@ def split_records(records: Records, before: int) -> tuple[Records | None, Record
 def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, Records]:
     """Records by the instant that they are processed at."""
     pieces: defaultdict[int, Records] = defaultdict(Records)
-    for topic, record, origin in records.items():
-        pieces[instant_of(record.arrived_at or 0)].add(topic, (record,), (origin,))
+    for topic, batch in records.batches.items():
+        origins, at = records.origins[topic], 0
+        # Neighbours mostly are of one instant.
+        for instant, run in groupby(batch, lambda record: instant_of(record.arrived_at or 0)):
+            first, at = at, at + sum(1 for _ in run)
+            pieces[instant].add(topic, batch[first:at], origins[first:at])
     return pieces
 
 

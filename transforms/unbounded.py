@@ -36,6 +36,7 @@ class _Kept:
 
     Fields:
       stores: of the bundle that is working on it; cells that the state fetches later are read through them.
+      ahead: bytes of the items that wait.
       journal: bytes of the items in the bag that the state has taken in and the cells have not.
       sizes: bytes of the cells that were written.
     """
@@ -44,12 +45,14 @@ class _Kept:
     stores: dict[str, Any]
     state: Any = None
     waiting: list[bytes] = field(default_factory=list)
+    ahead: int = 0
     journal: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-#: The cells are written once the journal has this many bytes and this share of theirs: rarely enough to cost little,
-#: often enough that a worker that takes over has seconds of the stream to go through again (docs/performance.md).
+#: The cells are written once the journal has this many bytes and this share of what is written then, which is the cells
+#: and what waits: rarely enough to cost little, often enough that a worker that takes over has seconds of the stream to
+#: go through again (docs/performance.md).
 JOURNAL, JOURNAL_SHARE = 1 << 18, 1.0
 
 
@@ -99,6 +102,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             for item in items:
                 bag.add(item)
                 heappush(kept.waiting, item)
+                kept.ahead += len(item)
             for instant in {_instant_of(item) for item in items}:
                 timer.set(_at(instant), dynamic_timer_tag=str(instant))
             self._keep(key, kept, kept.token[:8], payload)
@@ -113,6 +117,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             kept.journal += len(kept.token)
             while kept.waiting and _instant_of(kept.waiting[0]) <= until:
                 item = heappop(kept.waiting)
+                kept.ahead -= len(item)
                 kept.journal += len(item)
                 arrivals.append(fold.decode(item[8:]))
             before = fold.next_deadline(state)
@@ -121,7 +126,7 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
             deadline = fold.next_deadline(state)
             if deadline != before and deadline < _FOREVER:
                 timer.set(_at(deadline), dynamic_timer_tag=str(deadline))
-            if kept.journal > max(JOURNAL, JOURNAL_SHARE * sum(kept.sizes.values())):
+            if kept.journal > max(JOURNAL, JOURNAL_SHARE * (sum(kept.sizes.values()) + kept.ahead)):
                 self._write(kept, bag)
             done = max(until.to_bytes(8, "big"), kept.token[:8])
             self._keep(key, kept, done)
@@ -163,10 +168,11 @@ def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
     state.load(lambda cell: kept.stores[cell].read())
     done = _instant_of(kept.token)
     for instant, arrived in groupby(sorted(items), key=_instant_of):
-        if instant > done:
-            kept.waiting.extend(arrived)
-            continue
         together = list(arrived)
+        if instant > done:
+            kept.waiting += together
+            kept.ahead += sum(map(len, together))
+            continue
         kept.journal += sum(map(len, together))
         # Deadlines before it first: a record that came late was applied after them.
         _run(fold, state, [], instant - fold.interval)

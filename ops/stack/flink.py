@@ -123,6 +123,11 @@ def settings(folder: Path, *, port: int, slots: int) -> dict[str, str | int]:
         "taskmanager.bind-host": HOST,
         "taskmanager.numberOfTaskSlots": slots,
         "taskmanager.memory.process.size": "1400m",
+        # Catching up, one worker parses while the other folds a hundred instants: Flink's own ten buffers between the
+        # two hold a quarter of them.
+        "taskmanager.network.memory.buffers-per-channel": 64,
+        "taskmanager.network.memory.max-buffers-per-channel": 64,
+        "taskmanager.network.memory.floating-buffers-per-gate": 64,
         "rest.address": HOST,
         "rest.bind-address": HOST,
         "rest.port": port,

@@ -10,8 +10,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas.codec import to_json
 from schemas.inputs import Account, Beta, Cash, Fill, Input, Override, Price, Snapshot, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time
+from schemas.topics import BY_RECORD
 from tests import days
 from tests.days import CLOSES, RULES, SYMBOLS, at
 from transforms.monitor import in_total_order
@@ -45,6 +47,26 @@ def test_how_many_positions_are_valued_at_a_time_changes_nothing(day: list[Input
     expected = days.lines(days.run(day, publish_all=True))
     with mock.patch("transforms.monitor.SWEEP", positions):
         assert days.lines(days.run(day, publish_all=True)) == expected
+
+
+@SETTINGS
+@given(days.days())
+def test_few_lines_are_those_of_a_page(day: list[Input]) -> None:
+    expected = days.lines(days.run(day, publish_all=True))
+    with mock.patch("transforms.lines.FEW", 0):
+        assert days.lines(days.run(day, publish_all=True)) == expected
+
+
+@SETTINGS
+@given(days.days(), st.data())
+def test_the_total_order_is_a_plain_sort(day: list[Input], data: st.DataObject) -> None:
+    def place(record: Input) -> tuple:
+        topic = BY_RECORD[type(record)]
+        return record.arrived_at, topic.rank, getattr(record, topic.key), getattr(record, "as_of", 0), to_json(record)
+
+    # Within few instants, so that much is tied.
+    stamped = [msgspec.structs.replace(record, arrived_at=at(data.draw(st.integers(0, 2)))) for record in day]
+    assert list(in_total_order(data.draw(st.permutations(stamped)) if stamped else [])) == sorted(stamped, key=place)
 
 
 @FEWER
