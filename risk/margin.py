@@ -29,7 +29,7 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
     rates = (
         rules.long_rate
         if rules.long_rate == rules.short_rate
-        else np.where(values < 0, rules.short_rate, rules.long_rate)
+        else np.array([rules.long_rate, rules.short_rate]).take(np.signbit(values))
     )
     maintenance = block.sums(np.rint(sizes * rates))
     heavy = sizes > block.per_position(np.rint(gross * rules.concentration_threshold))

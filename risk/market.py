@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,29 +81,34 @@ class Market:
         """Whether the symbol at the row ever had a price; then it has one for good."""
         return bool(self.newest[row])
 
-    def quote(self, price: Price, *, stale_after: int) -> int | None:
-        """Take a price if it is the newest by (as_of, sequence, source, content); the row, or None if nothing changed.
+    def quote(self, prices: Iterable[Price], *, stale_after: int) -> set[int]:
+        """Take, in turn, each price that is the newest by (as_of, sequence, source, content); the rows that changed.
 
         An indicative price never replaces a live one; a halt keeps the price (design 3). stale_after is in seconds.
         """
-        row = self.rows.get(price.symbol)
-        if row is None:
-            row = self.row(price.symbol)
-        column, status = self.columns, price.status
-        newest, before = (price.as_of, price.sequence, price.source, price.price, status), self.newest[row]
-        if newest <= before:
-            return None
-        was = before[-1] if before else None
-        if status == "INDICATIVE" and was == "LIVE":
-            return None
-        self.dirty.add("quotes")
-        self.newest[row] = newest
-        if status != was:
-            column["status"][row] = _STATUS[status]
-        if status != "HALTED" or was is None:
-            column["price"][row] = price.price
-        column["stale_at"][row] = self.sessions.after(price.as_of, stale_after * 1_000_000)
-        return row
+        moved, rows, told, columns = set(), self.rows, self.newest, self.columns
+        after, fresh = self.sessions.after, stale_after * 1_000_000
+        for price in prices:
+            row = rows.get(price.symbol)
+            if row is None:
+                row = self.row(price.symbol)
+            as_of, status, before = price.as_of, price.status, told[row]
+            newest = (as_of, price.sequence, price.source, price.price, status)
+            if newest <= before:
+                continue
+            was = before[-1] if before else None
+            if status == "INDICATIVE" and was == "LIVE":
+                continue
+            told[row] = newest
+            if status != was:
+                columns["status"][row] = _STATUS[status]
+            if status != "HALTED" or was is None:
+                columns["price"][row] = price.price
+            columns["stale_at"][row] = after(as_of, fresh)
+            moved.add(row)
+        if moved:
+            self.dirty.add("quotes")
+        return moved
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
         """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +22,6 @@ from transforms.records import NOWHERE, Origin, place_of
 from transforms.state import ShardState
 
 HEARTBEAT_PHASES = 64
-
-_MARKET = (inputs.Price, inputs.Beta, inputs.Instrument)
 
 
 def heartbeat_phase(account_id: str) -> int:
@@ -55,25 +56,12 @@ class UpdatePositions:
         """Apply the records of one instant, already in the total order, and say what they did."""
         update = Update()
         moved = set(state.market.due(instant))
-        last: inputs.Input | None = None
-        for record in records:
-            # In the total order an exact duplicate follows its like; not every topic has ids to know it by.
-            if record == last:
-                continue
-            last = record
-            if isinstance(record, _MARKET):
-                row = self._market(state, record, rules, instant)
-                if row is not None:
-                    moved.add(row)
-                continue
-            account_id = record.account_id  # type: ignore[attr-defined]
-            if record.arrived_at is None or record.arrived_at < state.cuts.get(account_id, 0):
-                continue
-            account = state.book.row(account_id)
-            update.touched.append(account)
-            if record.arrived_at < state.now:
-                update.late.append((account, record))
-            self._account(state, account, record, update, instant)
+        for kind, run in groupby(records, type):
+            if kind is inputs.Price:
+                # Nearly all that comes; a price that is told twice is not the newest.
+                moved |= state.market.quote(run, stale_after=rules.stale_after)  # type: ignore[arg-type]
+            else:
+                moved.update(self._take(state, run, update, instant))
         if update.touched:
             state.dirty.update(("accounts", "positions"))
         state.book.settle()
@@ -85,17 +73,32 @@ class UpdatePositions:
             state.dirty.update(("ladder", "chains"))
         return update
 
-    def _market(self, state: ShardState, record: inputs.Input, rules: Rulebook, instant: int) -> int | None:
-        match record:
-            case inputs.Price():
-                return state.market.quote(record, stale_after=rules.stale_after)
-            case inputs.Beta():
-                return state.market.estimate(record, instant)
-            case inputs.Instrument():
-                return state.market.describe(record)
-        raise TypeError(f"expected a market record, found {type(record).__name__}")
+    def _take(self, state: ShardState, records: Iterable[inputs.Input], update: Update, instant: int) -> Iterator[int]:
+        """Apply records of another kind than prices; rows of the symbols that changed."""
+        last: inputs.Input | None = None
+        for record in records:
+            # In the total order an exact duplicate follows its like; not every topic has ids to know it by.
+            if record == last:
+                continue
+            last = record
+            match record:
+                case inputs.Beta():
+                    row = state.market.estimate(record, instant)
+                case inputs.Instrument():
+                    row = state.market.describe(record)
+                case _:
+                    row = None
+                    self._account(state, record, update, instant)
+            if row is not None:
+                yield row
 
-    def _account(self, state: ShardState, account: int, record: inputs.Input, update: Update, instant: int) -> None:
+    def _account(self, state: ShardState, record: Any, update: Update, instant: int) -> None:
+        if record.arrived_at is None or record.arrived_at < state.cuts.get(record.account_id, 0):
+            return
+        account = state.book.row(record.account_id)
+        update.touched.append(account)
+        if record.arrived_at < state.now:
+            update.late.append((account, record))
         match record:
             case inputs.Fill():
                 self._known(state, account, update)

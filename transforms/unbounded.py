@@ -36,6 +36,7 @@ class _Kept:
 
     Fields:
       stores: of the bundle that is working on it; cells that the state fetches later are read through them.
+      deadline: the next instant at which something happens without an arrival.
       ahead: bytes of the items that wait.
       journal: bytes of the items in the bag that the state has taken in and the cells have not.
       sizes: bytes of the cells that were written.
@@ -44,6 +45,7 @@ class _Kept:
     token: bytes
     stores: dict[str, Any]
     state: Any = None
+    deadline: int = 0
     waiting: list[bytes] = field(default_factory=list)
     ahead: int = 0
     journal: int = 0
@@ -120,12 +122,12 @@ def unbounded_dofn(fold: Any, name: str) -> beam.DoFn:
                 kept.ahead -= len(item)
                 kept.journal += len(item)
                 arrivals.append(fold.decode(item[8:]))
-            before = fold.next_deadline(state)
             for output in counted(fold.advance(state, arrivals, until)):
                 yield TimestampedValue(output, fired)
             deadline = fold.next_deadline(state)
-            if deadline != before and deadline < _FOREVER:
+            if deadline != kept.deadline and deadline < _FOREVER:
                 timer.set(_at(deadline), dynamic_timer_tag=str(deadline))
+            kept.deadline = deadline
             if kept.journal > max(JOURNAL, JOURNAL_SHARE * (sum(kept.sizes.values()) + kept.ahead)):
                 self._write(kept, bag)
             done = max(until.to_bytes(8, "big"), kept.token[:8])
@@ -178,6 +180,7 @@ def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
         _run(fold, state, [], instant - fold.interval)
         _run(fold, state, [fold.decode(item[8:]) for item in together], instant)
     _run(fold, state, [], done)
+    kept.deadline = fold.next_deadline(state)
 
 
 def _run(fold: Any, state: Any, arrivals: list[Any], until: int) -> None:
