@@ -44,7 +44,7 @@ def test_flink_in_containers_differs_from_the_local_cluster_in_addresses_alone(t
 
     contained = yaml.safe_load((DEPLOY / "flink" / "config.yaml").read_text())
     local = settings(tmp_path, port=8081, slots=1)
-    same = {key for key in local if key.split(".")[0] in ("restart-strategy", "state")} - {
+    same = {key for key in local if key.startswith(("restart-strategy.", "state.", "taskmanager.network."))} - {
         "state.checkpoints.dir",
         "state.savepoints.dir",
     }
