@@ -256,7 +256,9 @@ def test_a_state_that_is_made_again_is_not_counted_again(monkeypatch: pytest.Mon
         for instant in range(at(60), at(1200), 60_000_000):
             list(key.wake(worker_of(fold) if moves else worker, instant))
         found.append(counts)
-    assert found[0]["recomputed_accounts"] > 0 < found[0]["state_bytes"]
+    written = [counts.pop("state_bytes") for counts in found]
+    # A worker that has taken a key over does not know how much was written, and writes sooner.
+    assert found[0]["recomputed_accounts"] > 0 < written[0] <= written[1]
     assert found[0] == found[1]
 
 
