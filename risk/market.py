@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,21 @@ from risk.amounts import Floats
 from risk.sessions import Sessions
 
 if TYPE_CHECKING:
-    from schemas.inputs import Beta, Instrument, Price
+    from schemas.inputs import Beta, Instrument
 
 NEVER = np.iinfo(np.int64).max
 MISSING, LIVE, CLOSE, HALTED, STALE = range(5)
 STATE_NAMES = ("MISSING", "LIVE", "CLOSE", "HALTED", "STALE")
 _STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
+#: What a price says: (as_of, sequence, source, price, status). Of two, the greater is the newer.
+Newest = tuple[int, int, str, float, str]
+#: When it arrived (microseconds), its symbol, what it says, its implied volatility, where it came from.
+Tick = tuple[int, str, Newest, float | None, int]
+
 #: By the cell that each is written in: ticks change the quotes alone.
 _CELLS = {
-    "quotes": (("newest",), ("price", "status", "stale_at")),
+    "quotes": (("live", "indicative", "halted"), ("price", "status", "stale_at")),
     "symbols": (("symbols", "beta_from", "scheduled"), ("beta", "multiplier")),
 }
 _COLUMNS: dict[str, tuple[type, float]] = {
@@ -49,13 +54,20 @@ class Quotes(NamedTuple):
 
 
 class Market:
-    """Symbols as rows of columns; a row is opened by the first record that names its symbol."""
+    """Symbols as rows of columns; a row is opened by the first record that names its symbol.
+
+    live (which a close is, too), indicative and halted: by row the newest price of the kind, or (). What holds follows
+    from the three, so that no order of arrival can matter: a live price, whatever indicative one there is; a close or
+    an indicative one, whichever is newer; under a halt that is newer still, the price that it keeps.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
         self.symbols: list[str] = []
         self.rows: dict[str, int] = {}
-        self.newest: list[tuple] = []
+        self.live: list[tuple[Any, ...]] = []
+        self.indicative: list[tuple[Any, ...]] = []
+        self.halted: list[tuple[Any, ...]] = []
         self.beta_from: list[tuple] = []
         self.scheduled: list[tuple[int, float, str]] = []
         self.dirty: set[str] = set()
@@ -68,7 +80,8 @@ class Market:
             self.dirty.update(_CELLS)
             row = self.rows[symbol] = len(self.symbols)
             self.symbols.append(symbol)
-            self.newest.append(())
+            for told in (self.live, self.indicative, self.halted):
+                told.append(())
             self.beta_from.append(())
             if row == len(self.columns["price"]):
                 for name, (dtype, fill) in _COLUMNS.items():
@@ -79,36 +92,38 @@ class Market:
 
     def quoted(self, row: int) -> bool:
         """Whether the symbol at the row ever had a price; then it has one for good."""
-        return bool(self.newest[row])
+        return not np.isnan(self.columns["price"][row])
 
-    def quote(self, prices: Iterable[Price], *, stale_after: int) -> set[int]:
-        """Take, in turn, each price that is the newest by (as_of, sequence, source, content); the rows that changed.
-
-        An indicative price never replaces a live one; a halt keeps the price (design 3). stale_after is in seconds.
-        """
-        moved, rows, told, columns = set(), self.rows, self.newest, self.columns
-        after, fresh = self.sessions.after, stale_after * 1_000_000
-        for price in prices:
-            row = rows.get(price.symbol)
+    def tick(self, ticks: Iterable[Tick], *, stale_after: int) -> list[int]:
+        """Take the prices, in any order; the rows that have a newer one of its kind. stale_after is in seconds."""
+        rows, changed = self.rows, set()
+        kinds = {"LIVE": self.live, "CLOSE": self.live, "INDICATIVE": self.indicative, "HALTED": self.halted}
+        for _, symbol, newest, _, _ in ticks:
+            row = rows.get(symbol)
             if row is None:
-                row = self.row(price.symbol)
-            as_of, status, before = price.as_of, price.status, told[row]
-            newest = (as_of, price.sequence, price.source, price.price, status)
-            if newest <= before:
-                continue
-            was = before[-1] if before else None
-            if status == "INDICATIVE" and was == "LIVE":
-                continue
-            told[row] = newest
-            if status != was:
-                columns["status"][row] = _STATUS[status]
-            if status != "HALTED" or was is None:
-                columns["price"][row] = price.price
-            columns["stale_at"][row] = after(as_of, fresh)
-            moved.add(row)
+                row = self.row(symbol)
+            told = kinds[newest[4]]
+            if newest > told[row]:
+                told[row] = newest
+                changed.add(row)
+        moved = list(changed)
         if moved:
             self.dirty.add("quotes")
+            standing = [self._standing(row) for row in moved]
+            self.columns["price"][moved] = [price for price, _ in standing]
+            self.columns["status"][moved] = [_STATUS[newest[4]] for _, newest in standing]
+            as_of = np.array([newest[0] for _, newest in standing])
+            self.columns["stale_at"][moved] = self.sessions.after_each(as_of, stale_after * 1_000_000)
         return moved
+
+    def _standing(self, row: int) -> tuple[float, tuple[Any, ...]]:
+        """The price that holds at a row, and what says so."""
+        newest, indicative, halted = self.live[row], self.indicative[row], self.halted[row]
+        if indicative and (not newest or (newest[4] == "CLOSE" and indicative > newest)):
+            newest = indicative
+        if halted > newest:
+            return (newest or halted)[3], halted
+        return newest[3], newest
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
         """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.

@@ -46,6 +46,14 @@ class Sessions:
             raise ValueError(f"expected sessions that reach {duration} us beyond {instant}, found {len(ends)} of them")
         return closes[day] - (ends[day] - target)
 
+    def after_each(self, instants: Ints, duration: int) -> Ints:
+        """What `after` gives for each of the (n,) instants, nearly all of them within a session."""
+        day = np.searchsorted(self.opens, instants, side="right") - 1
+        ends = instants + duration
+        for place in np.flatnonzero((day < 0) | (ends > self.closes[day]) | (duration <= 0)).tolist():
+            ends[place] = self.after(int(instants[place]), duration)
+        return ends
+
     def close_after(self, instant: int, sessions: int) -> int:
         """The close of the n-th session that opens after the instant."""
         opens, closes, _ = self._table

@@ -70,11 +70,25 @@ class Money(int):
 
     __slots__ = ()
 
+    @classmethod
+    def within(cls, ticks: float) -> Money:
+        """The nearest that the contract holds: an account worth more than $900 billion is told as worth that."""
+        return cls(_within(ticks))
+
 
 class Ratio(int):
     """Millionths."""
 
     __slots__ = ()
+
+    @classmethod
+    def within(cls, fraction: float) -> Ratio:
+        """A finite fraction, or the nearest that the contract holds."""
+        return cls(_within(round(fraction * RATIO_SCALE)))
+
+
+def _within(value: float) -> int:
+    return int(min(max(value, 1 - EXACT_LIMIT), EXACT_LIMIT - 1))
 
 
 def _scaled(value: Any, scale: int, places: int) -> int:

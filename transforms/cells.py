@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 3
+VERSION = 4
 _ARRAY = 1
 
 

@@ -12,7 +12,7 @@ from risk.amounts import Ints
 from risk.block import Accounts
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
-from schemas.inputs import Beta, Fill, Input, Instrument, Price, Snapshot, SnapshotFill, SnapshotPosition
+from schemas.inputs import Beta, Fill, Input, Instrument, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
 from transforms.figures import position_texts
 from transforms.lines import (
@@ -31,6 +31,7 @@ from transforms.lines import (
     time_texts,
 )
 from transforms.positions import refusal
+from transforms.records import NOWHERE, price_of
 from transforms.state import ShardState
 
 
@@ -106,14 +107,9 @@ def standing(state: ShardState, instant: int) -> Iterator[Input]:
     corrections that wait for their fill. They arrive at the instant, after the snapshots (schemas.topics, ranks)."""
     arrived, market = Time(instant), state.market
     for row, symbol in enumerate(market.symbols):
-        if market.newest[row]:
-            as_of, sequence, source, quoted, status = market.newest[row]
-            quote = Price(symbol=symbol, price=quoted, as_of=Time(as_of), arrived_at=arrived, source=source)
-            kept = float(market.columns["price"][row])
-            if kept != quoted:
-                # A halt keeps the price before it.
-                yield msgspec.structs.replace(quote, price=kept, as_of=Time(as_of - 1))
-            yield msgspec.structs.replace(quote, sequence=sequence, status=status)
+        for told in (market.live[row], market.indicative[row], market.halted[row]):
+            if told:
+                yield price_of((int(instant), symbol, told, None, NOWHERE))  # type: ignore[arg-type]
         multiplier = float(market.columns["multiplier"][row])
         if multiplier != 1.0:
             yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)

@@ -47,8 +47,8 @@ class Events:
             level=level,
             previous_level=level if before is None else LEVELS[before],
             message=message,
-            equity=Money(equity),
-            requirement=Money(requirement),
+            equity=Money.within(equity),
+            requirement=Money.within(requirement),
             cushion=cushion(cushion_of(np.array([equity]), np.array([requirement]))[0]),
         )
         return "alerts.v1", identified(alert)
@@ -73,13 +73,13 @@ class Events:
     def open(self, at: int, level: int) -> Out:
         """Open the consequence of a level, and keep what it rests on."""
         block, measures, account = self.block, self.block.measures, int(self.block.accounts[at])
-        shortfall = Money(-measures["excess"][at])
+        shortfall = Money.within(-measures["excess"][at])
         envelope = self._envelope(at, level, None)
         if level == MARGIN_CALL:
             due = self.state.market.sessions.close_after(block.instant, block.rules.call_due_sessions)
             event: Any = outputs.MarginCall(**envelope, status="OPENED", amount=shortfall, due_at=Time(due))
         elif level == RESTRICTION:
-            severe = Money(measures["severe_equity"][at])
+            severe = Money.within(measures["severe_equity"][at])
             event = outputs.Restriction(**envelope, status="IMPOSED", stressed_equity=severe)
         else:
             # Selling x frees rate * x and leaves equity (rules.md section 7): x = D / rate, at most all there is.
@@ -89,7 +89,7 @@ class Events:
                 status="DUE",
                 deficiency=shortfall,
                 deficient_since=Time(self.state.ladder.deficient_since[account]),
-                market_value_to_close=Money(value),
+                market_value_to_close=Money.within(value),
             )
         event = identified(event)
         opening = opening_of(self.state, block, at, event.event_id)
@@ -103,11 +103,11 @@ class Events:
         opened = self.state.ladder.opened[account].pop(level)
         self.state.dirty.add("chains")
         envelope = self._envelope(at, level, opened.event_id)
-        amount = Money(max(0.0, -measures["excess"][at]))
+        amount = Money.within(max(0.0, -measures["excess"][at]))
         if level == MARGIN_CALL:
             event: Any = outputs.MarginCall(**envelope, status=status or "MET", amount=amount)
         elif level == RESTRICTION:
-            severe = Money(measures["severe_equity"][at])
+            severe = Money.within(measures["severe_equity"][at])
             event = outputs.Restriction(**envelope, status=status or "LIFTED", stressed_equity=severe)
         else:
             event = outputs.Liquidation(
@@ -125,7 +125,7 @@ class Events:
             **head,
             "cause_id": ends or f"{head['account_id']}/{LEVELS[level.bit_length()]}/{head['as_of'].text()}",
             "rule": RULES[level],
-            "equity": Money(self.block.measures["equity"][at]),
-            "requirement": Money(self.block.measures["requirement"][at]),
+            "equity": Money.within(self.block.measures["equity"][at]),
+            "requirement": Money.within(self.block.measures["requirement"][at]),
             "supersedes": ends,
         }

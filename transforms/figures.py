@@ -16,7 +16,7 @@ from risk.ladder import LEVELS, level_of
 from risk.market import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
-from schemas.scalars import RATIO_SCALE, Money, Quantity, Ratio, Time, encode_json
+from schemas.scalars import Money, Quantity, Ratio, Time, encode_json
 from transforms.lines import (
     Lines,
     Texts,
@@ -38,12 +38,12 @@ from transforms.state import ShardState
 
 def money(ticks: float) -> str:
     """Ticks as a decimal string."""
-    return str(encode_json(Money(ticks)))
+    return str(encode_json(Money.within(ticks)))
 
 
 def ratio(value: Any) -> Ratio:
     """A finite fraction in millionths."""
-    return Ratio(round(float(value) * RATIO_SCALE))
+    return Ratio.within(float(value))
 
 
 def cushion(value: float) -> Ratio | None:

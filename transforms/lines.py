@@ -20,7 +20,7 @@ from risk.amounts import RATIO_SCALE, TICKS_PER_DOLLAR, Floats, Ints
 from schemas.codec import to_json
 from schemas.ids import seal, sealed
 from schemas.outputs import Event
-from schemas.scalars import QUANTITY_SCALE, Time
+from schemas.scalars import EXACT_LIMIT, QUANTITY_SCALE, Time
 
 #: Lines of one topic at one instant.
 Lines = tuple[str, list[bytes]]
@@ -135,8 +135,9 @@ _MONEY = [("sign", "S2"), ("high", "S4"), ("middle", "S4"), ("units", "S4"), ("d
 
 
 def money_texts(ticks: Floats) -> Texts:
-    """The JSON of whole ticks below 2**53, of the same shape."""
-    dollars, decimals = np.divmod(np.abs(ticks).astype(np.int64), _GROUP)
+    """The JSON of whole ticks, of the same shape; Money.within of each."""
+    sizes = np.minimum(np.abs(ticks), EXACT_LIMIT - 1).astype(np.int64)
+    dollars, decimals = np.divmod(sizes, _GROUP)
     thousands, units = np.divmod(dollars, _GROUP)
     large = bool((thousands >= _GROUP).any())
     out = np.empty(ticks.shape, _MONEY if large else [field for field in _MONEY if field[0] != "high"])
@@ -153,8 +154,10 @@ def money_texts(ticks: Floats) -> Texts:
 
 
 def ratio_texts(fractions: Floats) -> Texts:
-    """The JSON of finite fractions in millionths, of the same shape."""
-    millionths = np.rint(fractions * RATIO_SCALE).astype(np.int64).ravel().tolist()
+    """The JSON of finite fractions in millionths, of the same shape; Ratio.within of each."""
+    millionths = (
+        np.rint(fractions * RATIO_SCALE).clip(1 - EXACT_LIMIT, EXACT_LIMIT - 1).astype(np.int64).ravel().tolist()
+    )
     texts = [b'"%b%d.%06d"' % (b"-" if m < 0 else b"", *divmod(abs(m), RATIO_SCALE)) for m in millionths]
     return np.array(texts, np.bytes_).reshape(fractions.shape)
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
 from risk.block import Accounts, Measure, joined
-from risk.market import NEVER
+from risk.market import NEVER, Tick
 from risk.rulebook import Rulebook, rulebook_at
 from risk.sessions import Sessions
 from schemas.codec import to_json
@@ -31,10 +31,7 @@ SWEEP = 24_576
 
 
 def in_total_order(records: Iterable[Input]) -> Iterator[Input]:
-    """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset.
-
-    Of the content its own time comes first: a snapshot tells a halt by the price before it and the halt, at one stamp.
-    """
+    """The records in the order of design 1B: when they arrived, topic rank, key, content; never a line or an offset."""
     # Only what is tied is asked for more: a broker stamps a batch at once, but few of one have the same key.
     for _, group in groupby(sorted(records, key=_arrived_at), key=_arrived_at):
         together = list(group)
@@ -53,16 +50,13 @@ def _by_key(records: list[Input], key: Callable[[Input], str]) -> Iterator[Input
         yield from records
         return
     for _, same in groupby(records, key=key):
-        yield from sorted(same, key=_content_of)
+        yield from sorted(same, key=to_json)
 
 
 _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
+_ticked_at: Callable[[Tick], int] = itemgetter(0)
 _RANKS: dict[type, int] = {topic.record: topic.rank or 0 for topic in INPUTS}
 _KEYS: dict[type, Callable[[Input], str]] = {topic.record: attrgetter(topic.key) for topic in INPUTS}
-
-
-def _content_of(record: Input) -> tuple:
-    return getattr(record, "as_of", 0), to_json(record)
 
 
 def _letters(refused: list[tuple[Input, str]], arrivals: Iterable[Records]) -> Iterator[DeadLetter]:
@@ -114,9 +108,9 @@ class Monitor:
         """A payload as one payload for each instant that its records are processed at."""
         return pieces_of(payload, self.instant_of)
 
-    def stamps(self, records: Records) -> set[int]:
+    def stamps(self, records: Records) -> list[int]:
         """When the records of an element arrived."""
-        return {_arrived_at(record) for record in records}
+        return records.stamps()
 
     def advance(
         self, state: ShardState, arrivals: Iterable[Records], until: int
@@ -128,21 +122,27 @@ class Monitor:
         """
         counts: Counter[str] = Counter()
         arrivals = list(arrivals)
-        queue = list(in_total_order(chain.from_iterable(arrivals)))
-        at = 0
+        queue = list(in_total_order(chain.from_iterable(part.others() for part in arrivals)))
+        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals))
+        at = tick = 0
         while True:
-            arrival = self._instant(state, queue[at]) if at < len(queue) else NEVER
-            instant = min(arrival, self.next_deadline(state))
+            arrival = min(
+                _arrived_at(queue[at]) if at < len(queue) else NEVER,
+                ticks[tick][0] if tick < len(ticks) else NEVER,
+            )
+            instant = min(self._instant(state, arrival), self.next_deadline(state))
             if instant > until:
                 break
             first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
-            refused = yield from self._evaluate(state, queue[first:at], instant, counts)
+            first_tick, tick = tick, bisect_left(ticks, instant, tick, key=_ticked_at)
+            now = queue[first:at], ticks[first_tick:tick]
+            refused = yield from self._evaluate(state, *now, instant, counts)
             if refused:
                 yield "deadletter.v1", [line_of(letter) for letter in _letters(refused, arrivals)]
         return counts
 
-    def _instant(self, state: ShardState, record: Input) -> int:
-        return max(self.instant_of(_arrived_at(record)), self.instant_of(state.now) if state.now >= 0 else 0)
+    def _instant(self, state: ShardState, stamp: int) -> int:
+        return max(self.instant_of(stamp), self.instant_of(state.now) if state.now >= 0 else 0)
 
     def next_deadline(self, state: ShardState) -> int:
         """The next instant at which something happens without a record, microseconds; NEVER before the first record."""
@@ -160,18 +160,18 @@ class Monitor:
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
     def _evaluate(
-        self, state: ShardState, records: list[Input], instant: int, counts: Counter[str]
+        self, state: ShardState, records: list[Input], ticks: list[Tick], instant: int, counts: Counter[str]
     ) -> Generator[Lines, None, list[tuple[Input, str]]]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
-        update = self.update.apply(state, records, rules, instant)
+        late = bisect_left(records, state.now, key=_arrived_at) + bisect_left(ticks, state.now, key=_ticked_at)
+        update = self.update.apply(state, records, ticks, rules, instant)
         beats = self.update.heartbeats(state, rules, instant)
         closing = instant == self.horizon
         touched = np.full(len(state.book.ids), closing)
         for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
             touched[rows] = True
         rows = np.flatnonzero(touched)
-        late = bisect_left(records, state.now, key=_arrived_at)
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed = instant, closing
         state.dirty.add("clock")

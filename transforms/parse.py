@@ -11,10 +11,11 @@ import apache_beam as beam
 import msgspec
 from apache_beam.metrics import Metrics
 
+from risk.ledger import cash_effect
 from schemas.codec import from_avro_dict, from_json
 from schemas.inputs import Fill, Input, Price
 from schemas.outputs import DeadLetter
-from schemas.scalars import Time
+from schemas.scalars import EXACT_LIMIT, MONEY_SCALE, Time
 from schemas.topics import BY_NAME
 from transforms.lines import line_of
 from transforms.records import Parsed, origin_of
@@ -84,6 +85,11 @@ class Bounds:
                 raise ValueError("quantity: expected a number other than zero, found 0")
             if fill.price <= 0:
                 raise ValueError(f"price: expected above 0, found {fill.price}")
+            if not abs(cash_effect(fill.quantity, fill.price, fill.fees)) < EXACT_LIMIT:
+                limit = f"${EXACT_LIMIT // MONEY_SCALE:,}"
+                raise ValueError(
+                    f"quantity, price: expected less than {limit}, found {fill.quantity / 1e6 * fill.price:,.0f}"
+                )
 
 
 def decode_plain(topic: str, value: Any) -> Input:

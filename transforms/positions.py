@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from risk.amounts import Ints
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import Posting
+from risk.market import Tick
 from risk.rulebook import Rulebook
 from schemas import inputs
 from schemas.codec import to_json
@@ -52,16 +52,13 @@ def refusal(record: inputs.Input, reason: str, origin: Origin = NOWHERE) -> Dead
 class UpdatePositions:
     """Applies records to a shard's state in the total order; knows what touches an account."""
 
-    def apply(self, state: ShardState, records: list[inputs.Input], rules: Rulebook, instant: int) -> Update:
-        """Apply the records of one instant, already in the total order, and say what they did."""
+    def apply(
+        self, state: ShardState, records: list[inputs.Input], ticks: list[Tick], rules: Rulebook, instant: int
+    ) -> Update:
+        """Apply the prices of one instant and its other records, already in the total order, and say what they did."""
         update = Update()
-        moved = set(state.market.due(instant))
-        for kind, run in groupby(records, type):
-            if kind is inputs.Price:
-                # Nearly all that comes; a price that is told twice is not the newest.
-                moved |= state.market.quote(run, stale_after=rules.stale_after)  # type: ignore[arg-type]
-            else:
-                moved.update(self._take(state, run, update, instant))
+        moved = {*state.market.due(instant), *state.market.tick(ticks, stale_after=rules.stale_after)}
+        moved.update(self._take(state, records, update, instant))
         if update.touched:
             state.dirty.update(("accounts", "positions"))
         state.book.settle()
@@ -74,7 +71,7 @@ class UpdatePositions:
         return update
 
     def _take(self, state: ShardState, records: Iterable[inputs.Input], update: Update, instant: int) -> Iterator[int]:
-        """Apply records of another kind than prices; rows of the symbols that changed."""
+        """Apply the records; rows of the symbols that changed."""
         last: inputs.Input | None = None
         for record in records:
             # In the total order an exact duplicate follows its like; not every topic has ids to know it by.

@@ -1,4 +1,8 @@
-"""Records on their way to a shard: by topic, as MessagePack, compressed: engines keep several copies of what waits."""
+"""Records on their way to a shard: by topic, as MessagePack, compressed: engines keep several copies of what waits.
+
+Nearly all that comes is prices. They travel as ticks, plain tuples that cost a fifth of a record to decode, and are not
+sorted among the rest, since no order of theirs matters (docs/adr/0011).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby, repeat
-from operator import call
+from operator import call, itemgetter
 from typing import Any
 
 import apache_beam as beam
 import msgspec
 import zstandard
 
-from schemas.inputs import Input
-from schemas.topics import BY_NAME
+from risk.market import Tick
+from schemas.inputs import Input, Price
+from schemas.scalars import Time
+from schemas.topics import BY_NAME, BY_RECORD
 
 #: Where a record came from: its partition in the upper 16 bits, its offset in the lower 48; NOWHERE: it was made here.
 Origin = int
@@ -32,30 +38,69 @@ def place_of(origin: Origin) -> tuple[int, int]:
     return (-1, -1) if origin == NOWHERE else (origin >> 48, origin & (1 << 48) - 1)
 
 
+PRICES = BY_RECORD[Price].name
+
+
+def tick_of(price: Price, origin: Origin) -> Tick:
+    """A price as the market takes it."""
+    newest = int(price.as_of), price.sequence, price.source, price.price, price.status
+    return int(price.arrived_at or 0), price.symbol, newest, price.implied_volatility, origin
+
+
+def price_of(tick: Tick) -> Price:
+    """The inverse of tick_of."""
+    arrived_at, symbol, (as_of, sequence, source, price, status), volatility, _ = tick
+    return Price(
+        symbol=symbol,
+        price=price,
+        as_of=Time(as_of),
+        source=source,
+        status=status,  # type: ignore[arg-type]
+        implied_volatility=volatility,
+        sequence=sequence,
+        arrived_at=Time(arrived_at),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records by topic, and the origin of each in the same order."""
+    """Records by topic and the origin of each in the same order; apart from them the prices, as ticks."""
 
     batches: dict[str, list[Input]] = field(default_factory=dict)
     origins: dict[str, list[Origin]] = field(default_factory=dict)
+    ticks: list[Tick] = field(default_factory=list)
 
-    def add(self, topic: str, records: Iterable[Input], origins: Iterable[Origin]) -> None:
+    def add(self, topic: str, records: Iterable[Any], origins: Iterable[Origin]) -> None:
         """Add records of a topic."""
-        self.batches.setdefault(topic, []).extend(records)
-        self.origins.setdefault(topic, []).extend(origins)
+        if topic == PRICES:
+            self.ticks.extend(map(tick_of, records, origins))
+        else:
+            self.batches.setdefault(topic, []).extend(records)
+            self.origins.setdefault(topic, []).extend(origins)
 
     def __bool__(self) -> bool:
-        return bool(self.batches)
+        return bool(self.batches or self.ticks)
 
     def __iter__(self) -> Iterator[Input]:
+        """Every record."""
+        return chain(self.others(), map(price_of, self.ticks))
+
+    def others(self) -> Iterator[Input]:
+        """Every record that is no price."""
         return chain.from_iterable(self.batches.values())
 
     def items(self) -> Iterator[tuple[str, Input, Origin]]:
-        """(topic, record, origin) of every record."""
+        """(topic, record, origin) of every record that is no price."""
         for topic, batch in self.batches.items():
             yield from zip(repeat(topic), batch, self.origins[topic], strict=False)
 
+    def stamps(self) -> list[int]:
+        """When each arrived, microseconds."""
+        return [*(record.arrived_at or 0 for record in self.others()), *map(_ARRIVED_AT, self.ticks)]
 
+
+#: Of a tick.
+_ARRIVED_AT = itemgetter(0)
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
 
 
@@ -65,12 +110,14 @@ def _decoder(topic: str) -> msgspec.msgpack.Decoder:
     return msgspec.msgpack.Decoder(list[kind], dec_hook=call)
 
 
+_TICKS = msgspec.msgpack.Decoder(list[Tick])
+
+
 def encode_records(records: Records) -> bytes:
-    """Records by topic as compressed MessagePack, behind the stamps of the first and the last, which sort them."""
-    stamps = [record.arrived_at or 0 for record in records]
-    content = _ENCODER.encode(
-        {topic: (_ENCODER.encode(batch), records.origins[topic]) for topic, batch in records.batches.items()}
-    )
+    """Records as compressed MessagePack, behind the stamps of the first and the last, which sort them."""
+    stamps = records.stamps()
+    batches = {topic: (_ENCODER.encode(batch), records.origins[topic]) for topic, batch in records.batches.items()}
+    content = _ENCODER.encode((batches, _ENCODER.encode(records.ticks)))
     return min(stamps).to_bytes(8, "big") + max(stamps).to_bytes(8, "big") + zstandard.compress(content, 1)
 
 
@@ -86,15 +133,18 @@ def last_stamp(payload: bytes) -> int:
 
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
-    found = Records()
-    for topic, (batch, origins) in msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[16:])).items():
-        found.add(topic, _decoder(topic).decode(batch), origins)
+    batches, ticks = msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[16:]))
+    found = Records(ticks=_TICKS.decode(ticks))
+    for topic, (batch, origins) in batches.items():
+        found.batches[topic], found.origins[topic] = _decoder(topic).decode(batch), origins
     return found
 
 
 def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:
     """The records that arrived before the instant (microseconds), and the others."""
-    now, later = Records(), Records()
+    now, later = (
+        Records(ticks=[tick for tick in records.ticks if (tick[0] < before) is early]) for early in (True, False)
+    )
     for topic, record, origin in records.items():
         (now if (record.arrived_at or 0) < before else later).add(topic, (record,), (origin,))
     return now or None, later or None
@@ -103,9 +153,11 @@ def split_records(records: Records, before: int) -> tuple[Records | None, Record
 def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, Records]:
     """Records by the instant that they are processed at."""
     pieces: defaultdict[int, Records] = defaultdict(Records)
+    # Neighbours mostly are of one instant.
+    for instant, ticks in groupby(records.ticks, lambda tick: instant_of(tick[0])):
+        pieces[instant].ticks.extend(ticks)
     for topic, batch in records.batches.items():
         origins, at = records.origins[topic], 0
-        # Neighbours mostly are of one instant.
         for instant, run in groupby(batch, lambda record: instant_of(record.arrived_at or 0)):
             first, at = at, at + sum(1 for _ in run)
             pieces[instant].add(topic, batch[first:at], origins[first:at])
@@ -132,7 +184,9 @@ class Parsed:
 
     def encoded(self) -> bytes:
         """The records as they travel to a shard."""
-        return encode_records(Records({self.topic: self.records}, {self.topic: self.origins}))
+        travelling = Records()
+        travelling.add(self.topic, self.records, self.origins)
+        return encode_records(travelling)
 
 
 class ParsedCoder(beam.coders.Coder):
@@ -142,14 +196,13 @@ class ParsedCoder(beam.coders.Coder):
     SIZE = 300
 
     def encode(self, value: Parsed) -> bytes:
-        """The records as they travel to a shard."""
-        return value.encoded()
+        """All of it as MessagePack."""
+        return _ENCODER.encode((value.topic, _ENCODER.encode(value.records), value.origins))
 
     def decode(self, encoded: bytes) -> Parsed:
         """The inverse of encode."""
-        found = decode_records(encoded)
-        ((topic, records),) = found.batches.items()
-        return Parsed(topic, records, found.origins[topic])
+        topic, records, origins = msgspec.msgpack.decode(encoded)
+        return Parsed(topic, _decoder(topic).decode(records), origins)
 
     def estimate_size(self, value: Parsed) -> int:
         """Bytes, by their number."""

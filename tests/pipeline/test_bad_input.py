@@ -102,6 +102,13 @@ BAD_LINES = {
         line(CASH, amount="1.00001"),
         ["amount", "expected at most 4 decimal", "1.00001"],
     ),
+    "an integer of 65 bits": ("prices.v1", line(PRICE, sequence=2**64), ["sequence", "xpected `int` <=", str(2**64)]),
+    "a price beyond all prices": ("prices.v1", line(PRICE, price=1e9), ["price", "xpected `float` <= 100000000.0"]),
+    "a fill beyond all fills": (
+        "fills.v1",
+        line(FILL, quantity=9e9, price=1e8),
+        ["quantity, price: expected less than $900,719,925,474, found 900,000,000,000,000,000"],
+    ),
     "correction of nothing": ("fills.v1", line(FILL, kind="CORRECT", version=2), ["ref_fill_id"]),
 }
 

@@ -57,12 +57,19 @@ def price_after(records: list[Input]) -> float:
 
 @pytest.mark.parametrize(("before", "halted"), [(100.0, 90.0), (90.0, 100.0)])
 def test_a_halted_price_keeps_the_one_before_it(before: float, halted: float) -> None:
-    """Both are told at one stamp, and which comes first does not depend on the digits of their prices."""
+    """All are told at one stamp, and what holds does not depend on the digits of the prices."""
     quote = Price(symbol="S0", price=before, as_of=at(10), arrived_at=at(10))
     halt = Price(symbol="S0", price=halted, as_of=at(20), arrived_at=at(20), status="HALTED", sequence=4)
-    told = [record for record in opening([quote, halt], at(60)) if isinstance(record, Price)]
-    assert [(p.price, p.as_of, p.status) for p in told] == [(before, at(20) - 1, "LIVE"), (halted, at(20), "HALTED")]
+    told = [record for record in opening([halt, quote], at(60)) if isinstance(record, Price)]
+    assert [(p.price, p.as_of, p.status) for p in told] == [(before, at(10), "LIVE"), (halted, at(20), "HALTED")]
     assert price_after(told) == before  # type: ignore[arg-type]
+
+
+def test_an_older_halt_at_the_very_cut_is_not_the_first_that_is_heard() -> None:
+    halt = Price(symbol="S0", price=100.0, as_of=at(20), arrived_at=at(20), status="HALTED")
+    older = Price(symbol="S0", price=110.0, as_of=at(10), arrived_at=at(60), status="HALTED")
+    told: list[Input] = [record for record in opening([halt], at(60)) if isinstance(record, Price)]
+    assert price_after([*told, older]) == price_after([halt, older]) == 100.0
 
 
 def test_an_indicative_price_at_the_very_cut_does_not_replace_the_live_one() -> None:

@@ -62,7 +62,7 @@ def test_few_lines_are_those_of_a_page(day: list[Input]) -> None:
 def test_the_total_order_is_a_plain_sort(day: list[Input], data: st.DataObject) -> None:
     def place(record: Input) -> tuple:
         topic = BY_RECORD[type(record)]
-        return record.arrived_at, topic.rank, getattr(record, topic.key), getattr(record, "as_of", 0), to_json(record)
+        return record.arrived_at, topic.rank, getattr(record, topic.key), to_json(record)
 
     # Within few instants, so that much is tied.
     stamped = [msgspec.structs.replace(record, arrived_at=at(data.draw(st.integers(0, 2)))) for record in day]
@@ -84,6 +84,22 @@ def test_a_halt_and_a_quote_of_one_microsecond_have_an_order() -> None:
     ]
     day = [fill("A0", 10, 30), *quotes]
     assert days.outputs(day[::-1]) == days.outputs(day)
+
+
+def test_figures_beyond_the_contract_are_told_as_its_limits() -> None:
+    """A cushion of 10**11 to 1, and more dollars than a double holds to the tick."""
+    cheap = Price(symbol="S0", price=0.0003, as_of=at(20), arrived_at=at(20))
+    dear = Price(symbol="S1", price=1e8, as_of=at(20), arrived_at=at(20))
+    day: list[Input] = [cheap, dear, cash("A0", 10_000_000, 30), fill("A0", 1, 60, price=0.0003)]
+    day += [
+        fill(account, quantity, 60, symbol="S1", price=1.0) for account, quantity in (("A1", 10**6), ("A2", -(10**6)))
+    ]
+    outputs = days.run(day, publish_all=True)
+    closing = {figures.account_id: figures for figures in closing_figures(outputs)}
+    limit = 2**53 - 1
+    assert (closing["A0"].cushion, closing["A1"].equity, closing["A2"].equity) == (limit, limit, -limit)
+    (call,) = of_topic(outputs, "margin.calls.v1", account="A2")
+    assert call.amount == limit
 
 
 def test_accounts_may_use_the_same_ids() -> None:
@@ -126,7 +142,8 @@ class Oracle:
         self.cash: dict[str, int] = {}
         self.held: dict[str, dict[str, int]] = {}
         self.instant = instant
-        self.quotes: dict[str, dict[str, Any]] = {}
+        self.prices: dict[str, list[Price]] = {}
+        self.quotes: dict[str, float] = {}
         self.betas: dict[str, Beta] = {}
         self.fills: dict[tuple[str, str], dict[int, Fill]] = {}
         self.applied: dict[tuple[str, str], int] = {}
@@ -154,16 +171,13 @@ class Oracle:
             self.cash.setdefault(record.account_id, 0)
 
     def quote(self, price: Price) -> None:
-        newest = (price.as_of, price.sequence, price.source, price.price, price.status)
-        was = self.quotes.setdefault(price.symbol, {"newest": (), "price": None, "status": None})
-        indicative_over_live = price.status == "INDICATIVE" and was["status"] == "LIVE"
-        if newest > was["newest"] and not indicative_over_live:
-            kept = price.status == "HALTED" and was["price"] is not None
-            self.quotes[price.symbol] = {
-                "newest": newest,
-                "price": was["price"] if kept else price.price,
-                "status": price.status,
-            }
+        """The newest so far; no indicative one beside a live one, and a halt's where there is no other."""
+        told = self.prices.setdefault(price.symbol, [])
+        told.append(price)
+        told.sort(key=lambda p: (p.as_of, p.sequence, p.source, p.price, p.status))
+        live = [p.status for p in told if p.status in ("LIVE", "CLOSE")][-1:] == ["LIVE"]
+        usable = [p for p in told if p.status != "HALTED" and not (live and p.status == "INDICATIVE")]
+        self.quotes[price.symbol] = (usable or told)[-1].price
 
     def trade(self, fill: Fill) -> None:
         """Undo what stands of the fill, take the version, and apply what stands now."""
@@ -197,7 +211,7 @@ class Oracle:
         holdings = []
         for symbol, quantity in self.held.get(account, {}).items():
             if quantity:
-                price = self.quotes.get(symbol, {}).get("price") or self.last_fill(account, symbol)
+                price = self.quotes.get(symbol) or self.last_fill(account, symbol)
                 beta = self.betas[symbol].beta if symbol in self.betas else RULES.default_beta
                 holdings.append((quantity / 1e6 * price, beta))
         values = [round(value * 1e4) for value, _ in holdings]
