@@ -29,6 +29,7 @@ from rich.table import Table
 
 from ops.capture import Head, Log
 from ops.generate import write_day
+from ops.stack.broker import create_topics
 from ops.stack.service import Service
 from ops.stack.stack import Stack
 from runners.artifact import BUILD
@@ -204,23 +205,21 @@ def measure(name: str, day: Path, rate: float, seconds: float, console: Console,
 
 
 def backlog(day: Path, rate: float, seconds: float, console: Console) -> tuple[float, float]:
-    """Seconds of records that wait while no job runs, and how long it takes to come to their end.
+    """Seconds of records that wait before a job runs, and how long it then takes to come to their end.
 
-    What waits is made once, in that time, and kept beside the day: a changed job catches up with the same records. A
-    job that cannot take the state that was kept with them fails; remove the folder, and they are made anew.
+    What waits is made once, in that time, and kept beside the day: a changed job catches up with the same records.
     """
     folder, kept = day.with_name("backlog"), day.with_name(f"backlog-{rate:g}-{seconds:g}")
+    shutil.rmtree(folder, ignore_errors=True)
     if not kept.exists():
         _make_backlog(folder, day, rate, seconds, console)
-        # Flink's configuration is written again, as it is then.
-        shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("conf", "checkpoints"))
-    shutil.rmtree(folder, ignore_errors=True)
+        folder.rename(kept)
     shutil.copytree(kept, folder)
     stack = Stack(str(next(folder.glob("job*.yaml"))), folder)
     try:
         stack.start_services()
         with live.Markers(stack.job) as markers:
-            stack.submit(resume=next(folder.glob("savepoints/*")))
+            stack.submit()
             console.print(f"{time.strftime('%H:%M:%S')} backlog: the job runs", highlight=False)
             begun = time.monotonic()
             markers.settle(1800)
@@ -230,19 +229,20 @@ def backlog(day: Path, rate: float, seconds: float, console: Console) -> tuple[f
 
 
 def _make_backlog(folder: Path, day: Path, rate: float, seconds: float, console: Console) -> None:
-    """A stopped stack: the opening, a savepoint behind it, and records that no job has read."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with live.stack(folder) as stack, live.Markers(stack.job) as markers:
+    """A stopped broker that has the opening and so many seconds of records, which no job has read."""
+    stack = Stack(str(live.job_file(folder)), folder)
+    try:
+        stack.broker.start()
+        create_topics(stack.job.kafka)
+        stack.pulse.start()
         command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
         load = Service(stack.folder, "load", command).start()
         while "opened" not in load.log.read_text():
             time.sleep(1)
-        markers.settle(600)
-        stack.session.stop(stack.job.name)
-        stack.flink.stop()
-        stack.expansion.stop()
         console.print(f"{time.strftime('%H:%M:%S')} backlog: no job for {seconds:g} s", highlight=False)
         time.sleep(seconds)
+    finally:
+        stack.stop()
 
 
 def table(figures: list[Figures]) -> Table:

@@ -24,7 +24,8 @@ class BatchByShard(beam.PTransform):
 
     Fields:
       shards: fixed for a job; cannot change an output.
-      instant_of: an element has the records of one instant, so that the fold need not take it apart; None does not.
+      instant_of: an element has the records of one instant, so that the fold need not take it apart, and of its prices
+        those that matter; None: whatever came together.
     """
 
     shards: int
@@ -77,8 +78,9 @@ class _Batch(beam.DoFn):
         self.start_bundle()
 
     def _payloads(self, records: Records) -> list[bytes]:
-        pieces = by_instant(records, self.instant_of).values() if self.instant_of else [records]
-        return [encode_records(piece) for piece in pieces]
+        if self.instant_of is None:
+            return [encode_records(records)]
+        return [encode_records(piece.conflated()) for piece in by_instant(records, self.instant_of).values()]
 
 
 def _stamped(shard: int, payload: bytes) -> WindowedValue:

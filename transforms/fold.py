@@ -48,9 +48,10 @@ class Fold(Protocol):
 
 
 def collect_garbage_seldom() -> None:
-    """Prepare a worker for a state of many objects."""
-    # A fold's state is hundreds of thousands of long-lived objects without cycles; looking for some among them took a
-    # fifth of the time at Python's own thresholds (docs/performance.md).
+    """Prepare a worker for many objects."""
+    # A fold's state, and the records that a parser hands on, are hundreds of thousands of objects without cycles;
+    # looking for some among them took a fifth of the one's time and a third of the other's at Python's own thresholds
+    # (docs/performance.md).
     gc.set_threshold(100_000, 50, 100)
 
 

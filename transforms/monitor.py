@@ -148,6 +148,11 @@ class Monitor:
         """The next instant at which something happens without a record, microseconds; NEVER before the first record."""
         if state.now < 0 or state.closed:
             return NEVER
+        if state.deadline is None:
+            state.deadline = self._deadline(state)
+        return state.deadline
+
+    def _deadline(self, state: ShardState) -> int:
         rules = rulebook_at(self.rulebooks, state.now)
         step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
         deadline = min(
@@ -173,7 +178,7 @@ class Monitor:
             touched[rows] = True
         rows = np.flatnonzero(touched)
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
-        state.now, state.closed = instant, closing
+        state.now, state.closed, state.deadline = instant, closing, None
         state.dirty.add("clock")
         if len(rows):
             yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)

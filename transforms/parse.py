@@ -17,6 +17,7 @@ from schemas.inputs import Fill, Input, Price
 from schemas.outputs import DeadLetter
 from schemas.scalars import EXACT_LIMIT, MONEY_SCALE, Time
 from schemas.topics import BY_NAME
+from transforms.fold import collect_garbage_seldom
 from transforms.lines import line_of
 from transforms.records import Parsed, origin_of
 
@@ -149,6 +150,7 @@ class _Parse(beam.DoFn):
         self.decoder = decoder
 
     def setup(self) -> None:
+        collect_garbage_seldom()
         self.decode = self.decoder()
 
     def process(self, raw: Raw) -> Iterable[Any]:

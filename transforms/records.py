@@ -94,6 +94,16 @@ class Records:
         for topic, batch in self.batches.items():
             yield from zip(repeat(topic), batch, self.origins[topic], strict=False)
 
+    def conflated(self) -> Records:
+        """These records, of one instant, with the newest price of each symbol and kind, all that the market keeps."""
+        newest: dict[tuple[str, str], Tick] = {}
+        for tick in self.ticks:
+            kind = tick[1], tick[2][4]
+            was = newest.get(kind)
+            if was is None or tick[2] > was[2]:
+                newest[kind] = tick
+        return Records(self.batches, self.origins, list(newest.values()))
+
     def stamps(self) -> list[int]:
         """When each arrived, microseconds."""
         return [*(record.arrived_at or 0 for record in self.others()), *map(_ARRIVED_AT, self.ticks)]

@@ -72,11 +72,16 @@ class Ladder:
 
 
 class ShardState:
-    """Book, market, ledger and ladder of one shard; now is the last instant processed (microseconds, -1: none)."""
+    """Book, market, ledger and ladder of one shard.
+
+    now: the last instant processed (microseconds, -1: none). deadline: the next one without a record, once it was asked
+    for.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self.now = -1
         self.closed = False
+        self.deadline: int | None = None
         self.cuts: dict[str, int] = {}
         self.market = Market(sessions)
         self.book = Book()

@@ -17,6 +17,7 @@ from schemas.topics import BY_RECORD
 from tests import days
 from tests.days import CLOSES, RULES, SYMBOLS, at
 from transforms.monitor import in_total_order
+from transforms.records import by_instant
 
 SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 FEWER = settings(SETTINGS, max_examples=25)
@@ -55,6 +56,16 @@ def test_few_lines_are_those_of_a_page(day: list[Input]) -> None:
     expected = days.lines(days.run(day, publish_all=True))
     with mock.patch("transforms.lines.FEW", 0):
         assert days.lines(days.run(day, publish_all=True)) == expected
+
+
+@SETTINGS
+@given(days.days())
+def test_older_prices_of_an_instant_change_nothing(day: list[Input]) -> None:
+    fold, told = days.fold_of(publish_all=True), []
+    for mine in days.shards_of(day, 2):
+        pieces = by_instant(days.by_topic(mine), fold.instant_of).values()
+        told += days.records_of(fold.advance(fold.start(), [piece.conflated() for piece in pieces], CLOSES))
+    assert days.lines(told) == days.lines(days.run(day, shards=2, publish_all=True))
 
 
 @SETTINGS
