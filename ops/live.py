@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from ops.snapshot import Snapshot, begin_at
 from ops.stack.expansion import expansion_service
-from ops.stack.service import HOST, free_port
+from ops.stack.service import HOST
 from pipeline.day import DayError
 from pipeline.job import LiveJob, load_live_job
 from pipeline.live import live_pipeline
@@ -22,6 +22,7 @@ from pipeline.replay import replay
 from pipeline.sources import ReadKafkaIO
 from runners.engine import Run
 from runners.engines import ENGINES
+from runners.port import free_port
 from runners.session import FlinkJob, FlinkSession, SessionError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runners.engine import Capability, Engine, Run
 from runners.harness.command import environment_flags
 from runners.java import assembled
+from runners.port import free_port
 
 
 def _flags(run: Run) -> list[str]:
@@ -12,6 +13,7 @@ def _flags(run: Run) -> list[str]:
         "--runner=FlinkRunner",
         "--flink_version=1.19",
         f"--flink_job_server_jar={run.job_server or assembled('flink-job-server')}",
+        f"--job_port={free_port()}",
         # A packaged jar takes the cluster that it is given to; [local] would run it inside the client.
         f"--flink_master={run.master or ('[auto]' if run.package else '[local]')}",
         f"--parallelism={run.parallelism}",

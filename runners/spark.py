@@ -5,12 +5,14 @@ from __future__ import annotations
 from runners.engine import Capability, Engine, Run
 from runners.harness.command import environment_flags
 from runners.java import assembled
+from runners.port import free_port
 
 
 def _flags(run: Run) -> list[str]:
     flags = [
         "--runner=SparkRunner",
         f"--spark_job_server_jar={run.job_server or assembled('spark-job-server')}",
+        f"--job_port={free_port()}",
         f"--spark_master_url={run.master or f'local[{run.parallelism}]'}",
         *environment_flags(),
     ]

@@ -19,13 +19,13 @@ from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from ops.capture import Head, capture_day, capture_outputs
 from ops.snapshot import Snapshot
 from ops.stack.broker import create_topics
-from ops.stack.service import free_port
 from ops.stack.stack import Stack
 from pipeline.day import write_manifest
 from pipeline.job import LiveJob, load_live_job
 from pipeline.replay import replay
 from runners.engine import Run
 from runners.engines import ENGINES
+from runners.port import free_port
 from schemas.codec import from_json, to_json
 from schemas.ids import shard_of
 from schemas.inputs import Cash

@@ -123,7 +123,7 @@ class Monitor:
         counts: Counter[str] = Counter()
         arrivals = list(arrivals)
         queue = list(in_total_order(chain.from_iterable(part.others() for part in arrivals)))
-        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals))
+        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals), key=_ticked_at)
         at = tick = 0
         while True:
             arrival = min(

@@ -10,9 +10,10 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from ops.stack.service import HOST, Service, ServiceError, free_port
+from ops.stack.service import HOST, Service, ServiceError
 from pipeline.kafka import Kafka
 from runners.java import assembled, java
+from runners.port import free_port
 from schemas.topics import ACCOUNTS, ACCOUNTS_STATE, BETAS, BY_NAME, INSTRUMENTS
 
 #: The newest record of a key is all that these say.

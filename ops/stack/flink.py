@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from ops.stack.service import HOST, Service, free_port
+from ops.stack.service import HOST, Service
 from runners.artifact import BUILD, built, run
+from runners.port import free_port
 
 VERSION = "1.19.3"
 

@@ -23,21 +23,6 @@ class ServiceError(UserError, RuntimeError):
     """A service that did not start, with the last lines of its log."""
 
 
-#: What was given out in this process: a system may name a port twice before anything listens on it.
-_given: set[int] = set()
-
-
-def free_port(*taken: int) -> int:
-    """A port that nothing listens on: another at each call, and none of those on which something will."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given and port not in taken:
-            _given.add(port)
-            return port
-
-
 def listening(port: int) -> bool:
     """Whether something accepts connections on the port of this machine."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):

@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.stack.service import HOST, Service, free_port
+from ops.stack.service import HOST, Service
 from runners.artifact import BUILD, built, run
+from runners.port import free_port
 
 VERSION = "3.5.3"
 

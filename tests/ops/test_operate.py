@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.stack.service import Service, ServiceError, free_port, running, services, stop
+from ops.stack.service import Service, ServiceError, running, services, stop
+from runners.port import free_port
 from tests import live
 
 RUNNER = CliRunner()

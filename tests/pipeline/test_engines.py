@@ -12,10 +12,10 @@ import pytest
 from ops.generate import write_day
 from ops.stack import flink, spark
 from ops.stack.flink import FlinkCluster
-from ops.stack.service import free_port
 from ops.stack.spark import SparkCluster
 from pipeline.replay import replay
 from runners.engine import Run
+from runners.port import free_port
 from tests.engines import needed, options_of
 
 pytestmark = pytest.mark.xdist_group("engines")

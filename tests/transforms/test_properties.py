@@ -97,6 +97,14 @@ def test_a_halt_and_a_quote_of_one_microsecond_have_an_order() -> None:
     assert days.outputs(day[::-1]) == days.outputs(day)
 
 
+def test_prices_that_differ_in_their_volatility_alone_are_no_obstacle() -> None:
+    quotes: list[Input] = [
+        quote("S0", 90.0, 60),
+        msgspec.structs.replace(quote("S0", 90.0, 60), implied_volatility=0.3),
+    ]
+    assert days.outputs([fill("A0", 10, 30), *quotes]) == days.outputs([fill("A0", 10, 30), *quotes[::-1]])
+
+
 def test_figures_beyond_the_contract_are_told_as_its_limits() -> None:
     """A cushion of 10**11 to 1, and more dollars than a double holds to the tick."""
     cheap = Price(symbol="S0", price=0.0003, as_of=at(20), arrived_at=at(20))
