@@ -174,12 +174,8 @@ def measure(name: str, day: Path, rate: float, seconds: float, console: Console,
     figures = Figures(name, rate)
     with tempfile.TemporaryDirectory() as folder, live.stack(Path(folder), metrics_port=METRICS, **changes) as stack:
         markers = live.Markers(stack.job)
-        command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
-        load = Service(stack.folder, "load", command).start()
+        load = _load(stack, day, rate)
         try:
-            while "opened" not in load.log.read_text():
-                assert load.process(), load.log.read_text()
-                time.sleep(1)
             markers.settle(600)
             time.sleep(10)
             console.print(f"{time.strftime('%H:%M:%S')} {name}: opened, measuring for {seconds:g} s", highlight=False)
@@ -202,6 +198,16 @@ def measure(name: str, day: Path, rate: float, seconds: float, console: Console,
         figures.latencies = latencies(stack, follower.alerts, stack.job.interval_ms * 1000)
     console.print(table([figures]))
     return figures
+
+
+def _load(stack: Stack, day: Path, rate: float) -> Service:
+    """The load of a stack, behind its opening; it ends with the stack."""
+    command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
+    load = Service(stack.folder, "load", command).start()
+    while "opened" not in load.log.read_text():
+        assert load.process(), load.log.read_text()
+        time.sleep(1)
+    return load
 
 
 def backlog(day: Path, rate: float, seconds: float, console: Console) -> tuple[float, float]:
@@ -235,10 +241,7 @@ def _make_backlog(folder: Path, day: Path, rate: float, seconds: float, console:
         stack.broker.start()
         create_topics(stack.job.kafka)
         stack.pulse.start()
-        command = [sys.executable, "-W", "ignore", "-m", "bench.load", stack.file, str(day), str(rate)]
-        load = Service(stack.folder, "load", command).start()
-        while "opened" not in load.log.read_text():
-            time.sleep(1)
+        _load(stack, day, rate)
         console.print(f"{time.strftime('%H:%M:%S')} backlog: no job for {seconds:g} s", highlight=False)
         time.sleep(seconds)
     finally:
@@ -265,8 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="of the run at 3,000/s whose memory must be flat")
     parser.add_argument("--short", type=float, default=120, help="of each other run")
-    told = "of records that wait; the target's hour is 3600, and is waited for once"
-    parser.add_argument("--backlog", type=float, default=300, help=told)
+    parser.add_argument(
+        "--backlog", type=float, default=300, help="of records that wait, waited for once; an hour is 3600"
+    )
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=RUNS)
     args = parser.parse_args()
     console, day = Console(width=170), BUILD / "bench" / "live-day"

@@ -20,7 +20,7 @@ class Sessions:
 
     @cached_property
     def _table(self) -> tuple[list[int], list[int], list[int]]:
-        """Opens, closes and session time up to each close, as lists: a quote asks for one date, not for an array."""
+        """Opens, closes and session time up to each close, as lists, for who asks for one date."""
         return self.opens.tolist(), self.closes.tolist(), np.cumsum(self.closes - self.opens).tolist()
 
     def elapsed_until(self, instant: int) -> int:
@@ -35,11 +35,7 @@ class Sessions:
         Raises:
           ValueError: the sessions do not reach that far.
         """
-        opens, closes, ends = self._table
-        day = bisect_right(opens, instant) - 1
-        # Nearly always; within a session its time is the clock's.
-        if day >= 0 and 0 < duration <= closes[day] - instant:
-            return instant + duration
+        _, closes, ends = self._table
         target = self.elapsed_until(instant) + duration
         day = bisect_left(ends, target)
         if day == len(ends):
@@ -48,6 +44,7 @@ class Sessions:
 
     def after_each(self, instants: Ints, duration: int) -> Ints:
         """What `after` gives for each of the (n,) instants, nearly all of them within a session."""
+        # Within a session its time is the clock's.
         day = np.searchsorted(self.opens, instants, side="right") - 1
         ends = instants + duration
         for place in np.flatnonzero((day < 0) | (ends > self.closes[day]) | (duration <= 0)).tolist():

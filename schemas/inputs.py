@@ -10,12 +10,14 @@ from schemas.scalars import Money, Quantity, Time
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
-#: Dollars of a unit, at most a hundred times the dearest listed share (BRK.A, below $1 million in 2026): a slip is
+#: Dollars of a unit: at most a hundred times the dearest listed share (BRK.A, below $1 million in 2026): a slip is
 #: refused here, not seen in an account's figures.
-Dollars = Annotated[float, msgspec.Meta(gt=0, le=1e8)]
+_DEAREST = 1e8
+Dollars = Annotated[float, msgspec.Meta(gt=0, le=_DEAREST)]
 Factor = Annotated[float, msgspec.Meta(ge=-1e3, le=1e3)]
 #: What Avro and MessagePack hold.
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_LARGEST = 2**63 - 1
+Whole = Annotated[int, msgspec.Meta(ge=-_LARGEST - 1, le=_LARGEST)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
@@ -32,12 +34,12 @@ class Fill(Input, frozen=True, kw_only=True):
     account_id: Id
     symbol: Id
     quantity: Quantity
-    price: Annotated[float, msgspec.Meta(ge=0, le=1e8)]
+    price: Annotated[float, msgspec.Meta(ge=0, le=_DEAREST)]
     fees: Money = Money(0)
     executed_at: Time | None = None
     kind: Literal["NEW", "CORRECT", "BUST"] = "NEW"
     ref_fill_id: Id | None = None
-    version: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] = 1
+    version: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)] = 1
 
 
 class Cash(Input, frozen=True, kw_only=True):

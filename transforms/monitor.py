@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from schemas.topics import INPUTS
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
-from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
+from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records, ticked_at
 from transforms.state import CELLS, ShardState
 
 #: Positions valued at a time: their columns fit in the processor's cache, and the allocator keeps their memory instead
@@ -54,7 +54,6 @@ def _by_key(records: list[Input], key: Callable[[Input], str]) -> Iterator[Input
 
 
 _arrived_at: Callable[[Input], int] = attrgetter("arrived_at")
-_ticked_at: Callable[[Tick], int] = itemgetter(0)
 _RANKS: dict[type, int] = {topic.record: topic.rank or 0 for topic in INPUTS}
 _KEYS: dict[type, Callable[[Input], str]] = {topic.record: attrgetter(topic.key) for topic in INPUTS}
 
@@ -123,20 +122,19 @@ class Monitor:
         counts: Counter[str] = Counter()
         arrivals = list(arrivals)
         queue = list(in_total_order(chain.from_iterable(part.others() for part in arrivals)))
-        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals), key=_ticked_at)
+        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals), key=ticked_at)
         at = tick = 0
         while True:
             arrival = min(
                 _arrived_at(queue[at]) if at < len(queue) else NEVER,
-                ticks[tick][0] if tick < len(ticks) else NEVER,
+                ticked_at(ticks[tick]) if tick < len(ticks) else NEVER,
             )
             instant = min(self._instant(state, arrival), self.next_deadline(state))
             if instant > until:
                 break
             first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
-            first_tick, tick = tick, bisect_left(ticks, instant, tick, key=_ticked_at)
-            now = queue[first:at], ticks[first_tick:tick]
-            refused = yield from self._evaluate(state, *now, instant, counts)
+            first_tick, tick = tick, bisect_left(ticks, instant, tick, key=ticked_at)
+            refused = yield from self._evaluate(state, queue[first:at], ticks[first_tick:tick], instant, counts)
             if refused:
                 yield "deadletter.v1", [line_of(letter) for letter in _letters(refused, arrivals)]
         return counts
@@ -169,7 +167,6 @@ class Monitor:
     ) -> Generator[Lines, None, list[tuple[Input, str]]]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
-        late = bisect_left(records, state.now, key=_arrived_at) + bisect_left(ticks, state.now, key=_ticked_at)
         update = self.update.apply(state, records, ticks, rules, instant)
         beats = self.update.heartbeats(state, rules, instant)
         closing = instant == self.horizon
@@ -177,6 +174,7 @@ class Monitor:
         for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
             touched[rows] = True
         rows = np.flatnonzero(touched)
+        late = bisect_left(records, state.now, key=_arrived_at) + bisect_left(ticks, state.now, key=ticked_at)
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed, state.deadline = instant, closing, None
         state.dirty.add("clock")

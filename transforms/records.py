@@ -21,7 +21,7 @@ import zstandard
 from risk.market import Tick
 from schemas.inputs import Input, Price
 from schemas.scalars import Time
-from schemas.topics import BY_NAME, BY_RECORD
+from schemas.topics import BY_NAME, PRICES
 
 #: Where a record came from: its partition in the upper 16 bits, its offset in the lower 48; NOWHERE: it was made here.
 Origin = int
@@ -36,9 +36,6 @@ def origin_of(partition: int, offset: int) -> Origin:
 def place_of(origin: Origin) -> tuple[int, int]:
     """Partition and offset; -1 and -1 of NOWHERE."""
     return (-1, -1) if origin == NOWHERE else (origin >> 48, origin & (1 << 48) - 1)
-
-
-PRICES = BY_RECORD[Price].name
 
 
 def tick_of(price: Price, origin: Origin) -> Tick:
@@ -62,6 +59,10 @@ def price_of(tick: Tick) -> Price:
     )
 
 
+#: When a tick arrived, microseconds.
+ticked_at: Callable[[Tick], int] = itemgetter(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """Records by topic and the origin of each in the same order; apart from them the prices, as ticks."""
@@ -72,7 +73,7 @@ class Records:
 
     def add(self, topic: str, records: Iterable[Any], origins: Iterable[Origin]) -> None:
         """Add records of a topic."""
-        if topic == PRICES:
+        if topic == PRICES.name:
             self.ticks.extend(map(tick_of, records, origins))
         else:
             self.batches.setdefault(topic, []).extend(records)
@@ -106,11 +107,9 @@ class Records:
 
     def stamps(self) -> list[int]:
         """When each arrived, microseconds."""
-        return [*(record.arrived_at or 0 for record in self.others()), *map(_ARRIVED_AT, self.ticks)]
+        return [*(record.arrived_at or 0 for record in self.others()), *map(ticked_at, self.ticks)]
 
 
-#: Of a tick.
-_ARRIVED_AT = itemgetter(0)
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
 
 
@@ -152,9 +151,9 @@ def decode_records(payload: bytes) -> Records:
 
 def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:
     """The records that arrived before the instant (microseconds), and the others."""
-    now, later = (
-        Records(ticks=[tick for tick in records.ticks if (tick[0] < before) is early]) for early in (True, False)
-    )
+    now, later = Records(), Records()
+    for tick in records.ticks:
+        (now if ticked_at(tick) < before else later).ticks.append(tick)
     for topic, record, origin in records.items():
         (now if (record.arrived_at or 0) < before else later).add(topic, (record,), (origin,))
     return now or None, later or None
@@ -164,7 +163,7 @@ def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, 
     """Records by the instant that they are processed at."""
     pieces: defaultdict[int, Records] = defaultdict(Records)
     # Neighbours mostly are of one instant.
-    for instant, ticks in groupby(records.ticks, lambda tick: instant_of(tick[0])):
+    for instant, ticks in groupby(records.ticks, lambda tick: instant_of(ticked_at(tick))):
         pieces[instant].ticks.extend(ticks)
     for topic, batch in records.batches.items():
         origins, at = records.origins[topic], 0

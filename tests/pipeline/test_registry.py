@@ -18,7 +18,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient, SchemaRegistryError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import registry as room
@@ -136,7 +136,6 @@ def test_bad_frames_are_dead_letters_that_say_why(formats: Formats) -> None:
             assert words in reason
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_behind_a_head_are_a_record_or_a_dead_letter(body: bytes) -> None:
     registry = Registry(url="mock://any")

@@ -113,7 +113,7 @@ def looped(cash: int, account: list[Held], rules: Rulebook) -> dict[str, object]
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(books, st.sampled_from(RULEBOOKS))
 def test_the_sweep_equals_the_loop(book: list, rules: Rulebook) -> None:
     found = swept(book, rules)
@@ -121,7 +121,7 @@ def test_the_sweep_equals_the_loop(book: list, rules: Rulebook) -> None:
         assert {name: column[at] for name, column in found.items()} == looped(cash, account, rules)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(books, st.integers(0, 7), st.randoms(use_true_random=False))
 def test_the_sweep_does_not_depend_on_the_block(book: list, cut: int, random: object) -> None:
     whole = swept(book, SEED)

@@ -34,7 +34,6 @@ def opening(early: list[Input], cut: int) -> Iterator[Input]:
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

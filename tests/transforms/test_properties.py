@@ -19,7 +19,7 @@ from tests.days import CLOSES, RULES, SYMBOLS, at
 from transforms.monitor import in_total_order
 from transforms.records import by_instant
 
-SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+SETTINGS = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 FEWER = settings(SETTINGS, max_examples=25)
 OPENING = {"OPENED", "IMPOSED", "DUE"}
 CONSEQUENCES = ("margin.calls.v1", "restrictions.v1", "liquidations.v1")
