@@ -10,8 +10,8 @@ from schemas.scalars import Money, Quantity, Time
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
-#: Dollars of a unit: at most a hundred times the dearest listed share (BRK.A, below $1 million in 2026): a slip is
-#: refused here, not seen in an account's figures.
+#: Dollars of a unit, a hundred times the dearest listed share (BRK.A, below $1 million in 2026): a slip is refused
+#: here, not seen in an account's figures.
 _DEAREST = 1e8
 Dollars = Annotated[float, msgspec.Meta(gt=0, le=_DEAREST)]
 Factor = Annotated[float, msgspec.Meta(ge=-1e3, le=1e3)]
