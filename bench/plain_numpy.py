@@ -19,7 +19,7 @@ from bench.meter import report
 from bench.workload import BLOCK
 from pipeline.rules import load_rulebook
 from risk.block import AccountBlock, Measure
-from risk.margin import compute_margin
+from risk.margin import compute_margin, itemize_margin
 from risk.rulebook import Rulebook
 from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
@@ -137,7 +137,8 @@ def main() -> None:
     start = time.process_time()
     events = read(args.day)[: args.events]
     parsed = time.process_time()
-    rows, check = run(events, (compute_margin, run_severe) if args.decided else (compute_margin, run_stress, run_tims))
+    decided, every = (compute_margin, run_severe), (compute_margin, itemize_margin, run_stress, run_tims)
+    rows, check = run(events, decided if args.decided else every)
     report(
         start_s=round(start, 3), parse_s=round(parsed - start, 3), events=len(events), rows=rows, check=round(check, 2)
     )

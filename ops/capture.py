@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from pipeline.kafka import Kafka, Setting
 from pipeline.registry import unframed
 from pipeline.sources import RECEIVED
 from schemas.errors import UserError
-from schemas.scalars import EPOCH, MICROSECOND, Time
+from schemas.scalars import EPOCH, FIRST_TIME, LAST_TIME, MICROSECOND, Time
 from schemas.topics import INPUTS, OUTPUTS
 from transforms.lines import key_of
+from transforms.parse import Decode
 
 Offsets = Mapping[tuple[str, int], int]
 _ENDED = KafkaError._PARTITION_EOF
@@ -43,12 +46,7 @@ class Log:
         Raises:
           KafkaException: the brokers do not answer, or a topic is not there.
         """
-        settings: dict[str, Setting] = {
-            "group.id": self.kafka.group + ".capture",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-        consumer = Consumer(self.kafka.client(settings))
+        consumer = self._consumer()
         try:
             starts, known = begin or {}, end if end is not None else _ends(consumer, self.topics)
             ends = {place: offset for place, offset in known.items() if offset > starts.get(place, 0)}
@@ -70,6 +68,24 @@ class Log:
         finally:
             consumer.close()
 
+    def ends(self) -> Offsets:
+        """The next offset of every partition. Raises CaptureError, KafkaException."""
+        consumer = self._consumer()
+        try:
+            return _ends(consumer, self.topics)
+        finally:
+            consumer.close()
+
+    def _consumer(self) -> Consumer:
+        settings: dict[str, Setting] = {
+            "group.id": self.kafka.group + ".capture",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            # There may be one for each partition of a topic, and each may fetch so far ahead.
+            "queued.max.messages.kbytes": 8_192,
+        }
+        return Consumer(self.kafka.client(settings))
+
 
 def _ends(consumer: Consumer, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     known = consumer.list_topics(timeout=30).topics
@@ -87,29 +103,48 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: O
       CaptureError: nothing is there, or the broker did not stamp the records.
       KafkaException: the brokers do not answer.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    decode = job.formats.decoder()
-    for message in Log(job.kafka, tuple(topic.name for topic in INPUTS)).records(begin, end):
-        _, milliseconds = message.timestamp()
-        found.setdefault(str(message.topic()), []).append(
-            {
-                "partition": message.partition(),
-                "offset": message.offset(),
-                "arrived_at": milliseconds * 1000,
-                "value": unframed(decode, str(message.topic()), bytes(message.value() or b"")),
-            }
-        )
-    if not found:
-        raise CaptureError(f"{job.kafka.bootstrap}: expected records on the input topics, found none")
+    log = Log(job.kafka, tuple(topic.name for topic in INPUTS))
+    ends = log.ends() if end is None else end
+    spans = []
     folder.mkdir(parents=True, exist_ok=True)
-    for topic, records in found.items():
-        records.sort(key=lambda record: (record["arrived_at"], record["partition"], record["offset"]))
-        with (folder / f"{topic}{RECEIVED}").open("wb") as out:
-            fastavro.writer(out, _SCHEMA, records, codec="deflate")
-    stamps = [records[end]["arrived_at"] for records in found.values() for end in (0, -1)]
-    manifest = manifest_of(job, min(stamps), max(stamps))
+    for topic in log.topics:
+        # Each partition is in order, and a day of records is more than memory holds: they are merged as they come.
+        places = [(place, last) for place, last in ends.items() if place[0] == topic]
+        parts = (log.records(begin, {place: last}) for place, last in places)
+        received = Received(job.formats.decoder(), merge(*parts, key=_arrival))
+        if first := next(received, None):
+            with (folder / f"{topic}{RECEIVED}").open("wb") as out:
+                fastavro.writer(out, _SCHEMA, chain([first], received), codec="deflate")
+            spans += [received.first, received.last]
+    if not spans:
+        raise CaptureError(f"{job.kafka.bootstrap}: expected records on the input topics, found none")
+    manifest = manifest_of(job, min(spans), max(spans))
     write_manifest(folder, manifest)
     return manifest
+
+
+def _arrival(message: Message) -> tuple[int, int, int]:
+    return message.timestamp()[1], message.partition() or 0, message.offset() or 0
+
+
+class Received(Iterator[dict[str, Any]]):
+    """Messages as records of a captured file; first and last: when the earliest and the latest so far arrived."""
+
+    def __init__(self, decode: Decode, messages: Iterator[Message]) -> None:
+        self.decode, self.messages = decode, messages
+        self.first, self.last = LAST_TIME, FIRST_TIME
+
+    def __next__(self) -> dict[str, Any]:
+        """The next."""
+        message = next(self.messages)
+        stamp = message.timestamp()[1] * 1000
+        self.first, self.last = min(self.first, stamp), max(self.last, stamp)
+        return {
+            "partition": message.partition(),
+            "offset": message.offset(),
+            "arrived_at": stamp,
+            "value": unframed(self.decode, str(message.topic()), bytes(message.value() or b"")),
+        }
 
 
 def manifest_of(job: LiveJob, first: int, last: int) -> Manifest:

@@ -84,9 +84,9 @@ def files_of(folder: Path | str) -> list[tuple[str, str]]:
 
 
 @cache
-def sessions_around(business_date: dt.date, calendar: str = "XNYS") -> Sessions:
-    """The sessions from a month before the date to three months after it."""
-    begin, end = business_date - dt.timedelta(days=31), business_date + dt.timedelta(days=93)
+def sessions_around(business_date: dt.date, calendar: str = "XNYS", days: int = 93) -> Sessions:
+    """The sessions from a month before the date to so many days after it: by default as due dates of a day need."""
+    begin, end = business_date - dt.timedelta(days=31), business_date + dt.timedelta(days=days)
     try:
         schedule = exchange_calendars.get_calendar(calendar, start=begin, end=end).schedule
     except exchange_calendars.errors.InvalidCalendarName as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from risk.margin import compute_margin
+from risk.margin import compute_margin, itemize_margin
 from risk.rulebook import Rulebook
 from risk.sessions import Sessions
 from risk.stress import run_severe, run_stress
@@ -43,13 +43,13 @@ class MonitorMargin(beam.PTransform):
     @property
     def fold(self) -> Monitor:
         """What each shard does, instant by instant."""
-        measures = (compute_margin, run_severe)
+        decided, told = (compute_margin, run_severe), (compute_margin, itemize_margin, run_stress, run_tims)
         return Monitor(
             rulebooks=self.rulebooks,
             sessions=self.sessions,
             update=UpdatePositions(),
-            measures=measures,
-            enforce=Enforce(measures, (run_stress, run_tims), self.rulebooks, publish_all=self.publish_all),
+            measures=decided,
+            enforce=Enforce(decided, told, self.rulebooks, publish_all=self.publish_all),
             interval=self.interval,
             horizon=self.bounds.closes_at,
         )

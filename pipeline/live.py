@@ -14,6 +14,9 @@ from pipeline.rules import load_rulebooks
 from pipeline.sinks import WriteKafka
 from pipeline.sources import ReadDay
 
+#: Days that the calendar of a live job reaches ahead: it can run for so long, and submitted again reaches further.
+REACH = 1000
+
 
 def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
     """The graph of a live job, its calendar around the date that it is submitted on.
@@ -23,7 +26,7 @@ def live_monitor(job: LiveJob, date: dt.date) -> MonitorMargin:
     """
     return MonitorMargin(
         rulebooks=load_rulebooks(job.rulebooks),
-        sessions=sessions_around(date, job.calendar),
+        sessions=sessions_around(date, job.calendar, days=REACH),
         bounds=job.bounds(None),
         interval=job.interval_ms * 1000,
         shards=job.shards,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
 import fastavro
+import numpy as np
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.kafka import ReadFromKafka
@@ -100,8 +101,10 @@ class ReadKafkaIO(beam.PTransform):
 def raws_of(block: Any) -> Iterator[Raw]:
     """The records of a block, those of each partition together."""
     for part in block.parts:
-        stamps = [milliseconds * 1000 for milliseconds in part.stamps]
-        yield Raw(part.topic, part.partition, part.offsets, part.values, stamps)
+        offsets, stamps = (np.frombuffer(column, ">i8") for column in (part.offsets, part.stamps))
+        ends = np.frombuffer(part.ends, ">i4").tolist()
+        values = [part.values[begin:end] for begin, end in pairwise([0, *ends])]
+        yield Raw(part.topic, part.partition, offsets.tolist(), values, (stamps * 1000).tolist())
 
 
 class _Collect(beam.DoFn):

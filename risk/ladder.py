@@ -60,8 +60,18 @@ def decide(block: Accounts, flags: Flags, deficient_since: Ints) -> Decision:
     release.
     """
     rules, measures = block.rules, block.measures
+    cushion = cushion_of(measures["equity"], measures["requirement"])
+    # Most are on no level and beyond every entry line: they stay there.
+    near = (flags != 0) | (deficient_since >= 0) | (cushion < rules.warning_entry) | (measures["severe_equity"] < 0)
+    found = Decision(np.zeros_like(flags), np.full_like(deficient_since, -1), cushion)
+    at = np.flatnonzero(near)
+    found.flags[at], found.deficient_since[at] = _decided(block.at(at), cushion[at], flags[at], deficient_since[at])
+    return found
+
+
+def _decided(block: Accounts, cushion: Floats, flags: Flags, deficient_since: Ints) -> tuple[Flags, Ints]:
+    rules, measures = block.rules, block.measures
     equity, requirement, severe = measures["equity"], measures["requirement"], measures["severe_equity"]
-    cushion = cushion_of(equity, requirement)
     reliable = measures["stale_share"] <= rules.max_stale_share
     priced = measures["unpriced_shorts"] == 0
 
@@ -84,4 +94,4 @@ def decide(block: Accounts, flags: Flags, deficient_since: Ints) -> Decision:
             now |= np.where(entry & ~active & ~reliable, REVIEW, 0).astype(np.uint8)
             entry = entry & (reliable | active)
         now |= np.where(entry | (active & ~(release & priced)), level, 0).astype(np.uint8)
-    return Decision(now, since.astype(np.int64), cushion)
+    return now, since.astype(np.int64)

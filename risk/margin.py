@@ -38,21 +38,25 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
 
 
 def compute_margin(block: AccountBlock) -> None:
-    """Add value by side, equity, requirement, excess, shares and validity to the block's measures, in ticks."""
+    """Add what the ladder decides on to the block's measures: gross, requirement, equity, excess in ticks, validity."""
     add = block.measures
     values = ticks(block.values)
-    sizes = np.abs(values)
     maintenance, addon, gross = requirement_of(values, block)
+    add["gross"] = gross
+    add["requirement"] = maintenance + addon
+    add["equity"] = block.cash + block.sums(values)
+    add["excess"] = add["equity"] - add["requirement"]
+    add["stale_share"] = share(block.sums_where(block.unreliable, np.abs(values)), gross)
+    add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)
+
+
+def itemize_margin(block: AccountBlock) -> None:
+    """Add what the figures of compute_margin are made of: value by side, requirement by rule, what was left out."""
+    add = block.measures
+    values = ticks(block.values)
+    add["maintenance"], add["addon"], gross = requirement_of(values, block)
     net = block.sums(values)
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
-    add["gross"] = gross
-    add["maintenance"] = maintenance
-    add["addon"] = addon
-    add["requirement"] = maintenance + addon
-    add["equity"] = block.cash + net
-    add["excess"] = add["equity"] - add["requirement"]
-    add["stale_share"] = share(block.sums_where(block.unreliable, sizes), gross)
-    add["defaulted_share"] = share(block.sums_where(block.defaulted, sizes), gross)
+    add["defaulted_share"] = share(block.sums_where(block.defaulted, np.abs(values)), gross)
     add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
-    add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)

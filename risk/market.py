@@ -23,8 +23,8 @@ _STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
 #: What a price says: (as_of, sequence, source, price, status). Of two, the greater is the newer.
 Newest = tuple[int, int, str, float, str]
-#: When it arrived (microseconds), its symbol, what it says, its implied volatility, where it came from.
-Tick = tuple[int, str, Newest, float | None, int]
+#: When it arrived (microseconds), its symbol, what it says, its implied volatility.
+Tick = tuple[int, str, Newest, float | None]
 
 #: By the cell that each is written in: ticks change the quotes alone.
 _CELLS = {
@@ -98,7 +98,7 @@ class Market:
         """Take the prices, in any order; the rows that have a newer one of its kind. stale_after is in seconds."""
         rows, changed = self.rows, set()
         kinds = {"LIVE": self.live, "CLOSE": self.live, "INDICATIVE": self.indicative, "HALTED": self.halted}
-        for _, symbol, newest, _, _ in ticks:
+        for _, symbol, newest, _ in ticks:
             row = rows.get(symbol)
             if row is None:
                 row = self.row(symbol)

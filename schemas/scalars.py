@@ -40,10 +40,12 @@ class Time(int):
             except ValueError:
                 raise ValueError(f"expected an RFC 3339 time, found {found!r}") from None
         if isinstance(value, dt.datetime):
-            if value.tzinfo is None:
-                raise ValueError(f"expected a time with its offset, such as 2026-01-05T14:30:00Z, found {found}")
-            gap = value - EPOCH
-            return cls((gap.days * 86_400 + gap.seconds) * 10**6 + gap.microseconds)
+            try:
+                return cls((value - EPOCH) // MICROSECOND)
+            except TypeError:
+                raise ValueError(
+                    f"expected a time with its offset, such as 2026-01-05T14:30:00Z, found {found}"
+                ) from None
         if not FIRST_TIME <= value <= LAST_TIME:
             raise ValueError(f"expected a time within the years 1 to 9999, found {found}")
         return cls(value)

@@ -31,7 +31,7 @@ from transforms.lines import (
     time_texts,
 )
 from transforms.positions import refusal
-from transforms.records import NOWHERE, price_of
+from transforms.records import price_of
 from transforms.state import ShardState
 
 
@@ -109,7 +109,7 @@ def standing(state: ShardState, instant: int) -> Iterator[Input]:
     for row, symbol in enumerate(market.symbols):
         for told in (market.live[row], market.indicative[row], market.halted[row]):
             if told:
-                yield price_of((int(instant), symbol, told, None, NOWHERE))  # type: ignore[arg-type]
+                yield price_of((int(instant), symbol, told, None))  # type: ignore[arg-type]
         multiplier = float(market.columns["multiplier"][row])
         if multiplier != 1.0:
             yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)

@@ -41,7 +41,7 @@ class Enforce:
 
     Fields:
       measures, rulebooks: the sweep's own, to re-evaluate an opening after a correction.
-      told: the measures that nothing is decided on, of the accounts that are published.
+      told: the measures of the accounts that are published.
       publish_all: publish every account at every instant it is touched.
     """
 
@@ -86,10 +86,9 @@ class Enforce:
             yield from close_day(state, block)
 
     def _with_positions(self, state: ShardState, block: Accounts, page: np.ndarray) -> AccountBlock:
-        """The accounts at the places of the page with every measure."""
+        """The accounts at the places of the page, with what is told of them."""
         rules, instant = block.rules, block.instant
         part = state.book.block(block.accounts[page], state.market.quotes(rules.default_beta, instant), rules, instant)
-        part.measures.update((name, column[..., page]) for name, column in block.measures.items())
         for measure in self.told:
             measure(part)
         return part

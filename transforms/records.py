@@ -38,15 +38,15 @@ def place_of(origin: Origin) -> tuple[int, int]:
     return (-1, -1) if origin == NOWHERE else (origin >> 48, origin & (1 << 48) - 1)
 
 
-def tick_of(price: Price, origin: Origin) -> Tick:
+def tick_of(price: Price) -> Tick:
     """A price as the market takes it."""
     newest = int(price.as_of), price.sequence, price.source, price.price, price.status
-    return int(price.arrived_at or 0), price.symbol, newest, price.implied_volatility, origin
+    return int(price.arrived_at or 0), price.symbol, newest, price.implied_volatility
 
 
 def price_of(tick: Tick) -> Price:
     """The inverse of tick_of."""
-    arrived_at, symbol, (as_of, sequence, source, price, status), volatility, _ = tick
+    arrived_at, symbol, (as_of, sequence, source, price, status), volatility = tick
     return Price(
         symbol=symbol,
         price=price,
@@ -65,7 +65,10 @@ ticked_at: Callable[[Tick], int] = itemgetter(0)
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records by topic and the origin of each in the same order; apart from them the prices, as ticks."""
+    """Records by topic and the origin of each in the same order; apart from them the prices, as ticks.
+
+    A price has no origin here: whatever could be wrong with it was found when it was parsed.
+    """
 
     batches: dict[str, list[Input]] = field(default_factory=dict)
     origins: dict[str, list[Origin]] = field(default_factory=dict)
@@ -74,7 +77,7 @@ class Records:
     def add(self, topic: str, records: Iterable[Any], origins: Iterable[Origin]) -> None:
         """Add records of a topic."""
         if topic == PRICES.name:
-            self.ticks.extend(map(tick_of, records, origins))
+            self.ticks.extend(map(tick_of, records))
         else:
             self.batches.setdefault(topic, []).extend(records)
             self.origins.setdefault(topic, []).extend(origins)

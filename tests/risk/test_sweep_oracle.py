@@ -13,7 +13,7 @@ from pipeline.rules import load_rulebook
 from risk.beta import beta_of
 from risk.block import AccountBlock
 from risk.ladder import LIQUIDATION, MARGIN_CALL, RESTRICTION, REVIEW, SEVERE, WARNING, Decision, decide
-from risk.margin import compute_margin
+from risk.margin import compute_margin, itemize_margin
 from risk.rulebook import Rulebook
 from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
@@ -62,7 +62,7 @@ def block_of(book: list[tuple[int, list[Held]]], rules: Rulebook) -> AccountBloc
 
 def swept(book: list[tuple[int, list[Held]]], rules: Rulebook) -> dict[str, list]:
     block = block_of(book, rules)
-    for measure in (compute_margin, run_severe, run_stress, run_tims):
+    for measure in (compute_margin, itemize_margin, run_severe, run_stress, run_tims):
         measure(block)
     return {name: np.moveaxis(values, -1, 0).tolist() for name, values in block.measures.items()}
 
