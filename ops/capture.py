@@ -52,7 +52,7 @@ class Log:
             ends = {place: offset for place, offset in known.items() if offset > starts.get(place, 0)}
             consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in ends])
             while ends:
-                for message in consumer.consume(10_000, 1.0):
+                for message in consumer.consume(1_000, 0.1):
                     place, offset = (str(message.topic()), message.partition() or 0), message.offset() or 0
                     error = message.error()
                     if error is not None and error.code() != _ENDED:
