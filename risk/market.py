@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable
-from operator import itemgetter
+from collections.abc import Iterator
+from operator import gt, itemgetter, lt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from risk.amounts import Floats
+from risk.amounts import Floats, Ints
 from risk.sessions import Sessions
+from risk.ticks import STATUSES, Ticks
 
 if TYPE_CHECKING:
     from schemas.inputs import Beta, Instrument
@@ -19,25 +20,34 @@ if TYPE_CHECKING:
 NEVER = np.iinfo(np.int64).max
 MISSING, LIVE, CLOSE, HALTED, STALE = range(5)
 STATE_NAMES = ("MISSING", "LIVE", "CLOSE", "HALTED", "STALE")
-_STATUS = {"LIVE": LIVE, "INDICATIVE": LIVE, "CLOSE": CLOSE, "HALTED": HALTED}
 
-#: What a price says: (as_of, sequence, source, price, status). Of two, the greater is the newer.
-Newest = tuple[int, int, str, float, str]
-#: When it arrived (microseconds), its symbol, what it says, its implied volatility.
-Tick = tuple[int, str, Newest, float | None]
+#: The kinds of price that are kept of each symbol, and of each of STATUSES the kind and the state that it gives.
+KINDS = ("live", "indicative", "halted")
+_OF_LIVE, _OF_INDICATIVE, _OF_HALTED = range(len(KINDS))
+_KIND = np.array([_OF_LIVE, _OF_HALTED, _OF_INDICATIVE, _OF_LIVE])
+_STATE = np.array([CLOSE, HALTED, LIVE, LIVE], np.int8)
+_A_CLOSE = STATUSES.index("CLOSE")
+_NOTHING = np.iinfo(np.int64).min
 
-#: By the cell that each is written in: ticks change the quotes alone.
-_CELLS = {
-    "quotes": (("live", "indicative", "halted"), ("price", "status", "stale_at")),
-    "symbols": (("symbols", "beta_from", "scheduled"), ("beta", "multiplier")),
+#: What a price says: (as_of, sequence, source, price, place of its status). Of two, the greater is the newer.
+Newest = tuple[int, int, str, float, int]
+
+#: By symbol: type, what stands where nothing is known, and the cell that it is written in: ticks change quotes alone.
+_COLUMNS: dict[str, tuple[type, float, str]] = {
+    "price": (np.float64, np.nan, "quotes"),
+    "status": (np.int8, MISSING, "quotes"),
+    "stale_at": (np.int64, NEVER, "quotes"),
+    "beta": (np.float64, np.nan, "symbols"),
+    "multiplier": (np.float64, 1.0, "symbols"),
 }
-_COLUMNS: dict[str, tuple[type, float]] = {
+#: By symbol and kind, the kinds of a symbol adjacent.
+_TOLD: dict[str, tuple[type, float]] = {
+    "as_of": (np.int64, _NOTHING),
+    "sequence": (np.int64, 0),
     "price": (np.float64, np.nan),
-    "status": (np.int8, MISSING),
-    "stale_at": (np.int64, NEVER),
-    "beta": (np.float64, np.nan),
-    "multiplier": (np.float64, 1.0),
+    "status": (np.int8, 0),
 }
+_LISTS = ("symbols", "beta_from", "scheduled")
 
 
 class Quotes(NamedTuple):
@@ -56,74 +66,127 @@ class Quotes(NamedTuple):
 class Market:
     """Symbols as rows of columns; a row is opened by the first record that names its symbol.
 
-    live (which a close is, too), indicative and halted: by row the newest price of the kind, or (). What holds follows
-    from the three, so that no order of arrival can matter: a live price, whatever indicative one there is; a close or
-    an indicative one, whichever is newer; under a halt that is newer still, the price that it keeps.
+    told: the newest price of each symbol and kind, live (which a close is, too), indicative or halted, at the place
+    row x kinds + kind. sources: the sources of those that have one, by place. What holds follows from the three, so
+    that no order of arrival can matter: a live price, whatever indicative one there is; a close or an indicative one,
+    whichever is newer; under a halt that is newer still, the price that it keeps.
     """
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
         self.symbols: list[str] = []
         self.rows: dict[str, int] = {}
-        self.live: list[tuple[Any, ...]] = []
-        self.indicative: list[tuple[Any, ...]] = []
-        self.halted: list[tuple[Any, ...]] = []
         self.beta_from: list[tuple] = []
         self.scheduled: list[tuple[int, float, str]] = []
         self.dirty: set[str] = set()
-        self.columns: dict[str, NDArray] = {name: np.full(0, fill, dtype) for name, (dtype, fill) in _COLUMNS.items()}
+        self.columns: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill, _) in _COLUMNS.items()}
+        self.told: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill) in _TOLD.items()}
+        self.sources: dict[int, str] = {}
 
     def row(self, symbol: str) -> int:
         """The symbol's row, opened if it is new."""
         row = self.rows.get(symbol)
         if row is None:
-            self.dirty.update(_CELLS)
+            self.dirty.update(("quotes", "symbols"))
             row = self.rows[symbol] = len(self.symbols)
             self.symbols.append(symbol)
-            for told in (self.live, self.indicative, self.halted):
-                told.append(())
             self.beta_from.append(())
             if row == len(self.columns["price"]):
-                for name, (dtype, fill) in _COLUMNS.items():
-                    grown: NDArray = np.full(max(16, 2 * row), fill, dtype)
-                    grown[:row] = self.columns[name]
-                    self.columns[name] = grown
+                room = max(16, row)
+                for name, (kind, fill, _) in _COLUMNS.items():
+                    self.columns[name] = np.append(self.columns[name], np.full(room, fill, kind))
+                for name, (kind, fill) in _TOLD.items():
+                    self.told[name] = np.append(self.told[name], np.full(room * len(KINDS), fill, kind))
         return row
 
     def quoted(self, row: int) -> bool:
         """Whether the symbol at the row ever had a price; then it has one for good."""
         return not np.isnan(self.columns["price"][row])
 
-    def tick(self, ticks: Iterable[Tick], *, stale_after: int) -> list[int]:
+    def tick(self, ticks: Ticks, *, stale_after: int) -> Ints:
         """Take the prices, in any order; the rows that have a newer one of its kind. stale_after is in seconds."""
-        rows, changed = self.rows, set()
-        kinds = {"LIVE": self.live, "CLOSE": self.live, "INDICATIVE": self.indicative, "HALTED": self.halted}
-        for _, symbol, newest, _ in ticks:
-            row = rows.get(symbol)
-            if row is None:
-                row = self.row(symbol)
-            told = kinds[newest[4]]
-            if newest > told[row]:
-                told[row] = newest
-                changed.add(row)
-        moved = list(changed)
-        if moved:
-            self.dirty.add("quotes")
-            standing = [self._standing(row) for row in moved]
-            self.columns["price"][moved] = [price for price, _ in standing]
-            self.columns["status"][moved] = [_STATUS[newest[4]] for _, newest in standing]
-            as_of = np.array([newest[0] for _, newest in standing])
-            self.columns["stale_at"][moved] = self.sessions.after_each(as_of, stale_after * 1_000_000)
+        if not len(ticks):
+            return np.empty(0, np.int64)
+        known = self.rows
+        rows = np.array([known[symbol] if symbol in known else self.row(symbol) for symbol in ticks.symbols])
+        order = ticks.oldest_first()[::-1]
+        # Of those of a symbol and kind the newest alone can matter, which is the first here.
+        places, first = np.unique((rows * len(KINDS) + _KIND[ticks.status])[order], return_index=True)
+        chosen = order[first]
+        newer = self._newer(ticks, places, chosen)
+        places, chosen = places[newer], chosen[newer]
+        if not len(places):
+            return places
+        self.dirty.add("quotes")
+        for name, column in self.told.items():
+            column[places] = getattr(ticks, name)[chosen]
+        self._name_sources(places, [ticks.sources[place] for place in chosen.tolist()])
+        moved = np.unique(places // len(KINDS))
+        self._settle(moved, stale_after)
         return moved
 
-    def _standing(self, row: int) -> tuple[float, tuple[Any, ...]]:
+    def _newer(self, ticks: Ticks, places: Ints, chosen: Ints) -> NDArray[np.bool_]:
+        """(places,) whether the chosen ticks are newer than what is told at the places."""
+        # One after another, as tuples are compared; nearly always the first decides.
+        newer, tied = np.zeros(len(places), np.bool_), np.ones(len(places), np.bool_)
+        for ahead, behind in self._compared(ticks, places, chosen):
+            newer |= tied & ahead
+            tied &= ~(ahead | behind)
+            if not tied.any():
+                break
+        return newer
+
+    def _compared(
+        self, ticks: Ticks, places: Ints, chosen: Ints
+    ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """By each part of Newest, whether the tick is greater than what is told, and whether it is less."""
+        for name in self.told:
+            if name == "price":
+                new = [ticks.sources[tick] for tick in chosen.tolist()]
+                old = [self.sources.get(place, "") for place in places.tolist()]
+                yield np.array(list(map(gt, new, old))), np.array(list(map(lt, new, old)))
+            column, was = getattr(ticks, name)[chosen], self.told[name][places]
+            yield column > was, column < was
+
+    def _name_sources(self, places: Ints, sources: list[str]) -> None:
+        if not self.sources and not any(sources):
+            return
+        for place, source in zip(places.tolist(), sources, strict=True):
+            if source:
+                self.sources[place] = source
+            else:
+                self.sources.pop(place, None)
+
+    def _settle(self, rows: Ints, stale_after: int) -> None:
+        """Find what holds at the rows, of which something new was told."""
+        told, places = self.told, rows * len(KINDS)
+        price, status, as_of = (told[name][places + _OF_LIVE] for name in ("price", "status", "as_of"))
+        others = (told["as_of"][places + kind] != _NOTHING for kind in (_OF_INDICATIVE, _OF_HALTED))
+        for at in np.flatnonzero(np.logical_or(*others)).tolist():
+            price[at], (as_of[at], _, _, _, status[at]) = self._standing(int(rows[at]))
+        self.columns["price"][rows] = price
+        self.columns["status"][rows] = _STATE[status]
+        self.columns["stale_at"][rows] = self.sessions.after_each(as_of, stale_after * 1_000_000)
+
+    def _standing(self, row: int) -> tuple[float, Newest]:
         """The price that holds at a row, and what says so."""
-        newest, indicative, halted = self.live[row], self.indicative[row], self.halted[row]
-        if indicative and (not newest or (newest[4] == "CLOSE" and indicative > newest)):
+        newest, indicative, halted = (self._told(row * len(KINDS) + kind) for kind in range(len(KINDS)))
+        if indicative and (not newest or (newest[4] == _A_CLOSE and indicative > newest)):
             newest = indicative
         if halted > newest:
             return (newest or halted)[3], halted
         return newest[3], newest
+
+    def _told(self, place: int) -> Any:
+        """What is told at a place; empty for nothing."""
+        if self.told["as_of"][place] == _NOTHING:
+            return ()
+        as_of, sequence, price, status = (column[place].item() for column in self.told.values())
+        return as_of, sequence, self.sources.get(place, ""), price, status
+
+    def told_of(self, row: int) -> list[Newest]:
+        """The newest price of each kind of the symbol at the row, of those that there are."""
+        return [told for kind in range(len(KINDS)) if (told := self._told(row * len(KINDS) + kind))]
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
         """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.
@@ -192,18 +255,23 @@ class Market:
         stale = int(stale_at.min(initial=NEVER, where=stale_at > after))
         return min(stale, self.scheduled[0][0]) if self.scheduled else stale
 
-    def to_cell(self, name: str) -> dict:
+    def to_cell(self, cell: str) -> dict:
         """The quotes, or what is known of the symbols, as plain data."""
-        lists, columns = _CELLS[name]
         rows = len(self.symbols)
-        return {key: getattr(self, key) for key in lists} | {key: self.columns[key][:rows] for key in columns}
+        found: dict[str, Any] = {
+            "columns": {n: self.columns[n][:rows] for n, (*_, own) in _COLUMNS.items() if own == cell}
+        }
+        if cell == "symbols":
+            return found | {name: getattr(self, name) for name in _LISTS}
+        told = {name: column[: rows * len(KINDS)] for name, column in self.told.items()}
+        return found | {"told": told, "sources": self.sources}
 
     def load(self, cell: dict) -> None:
-        """Take what to_cell gave for one of the names."""
-        for name, content in cell.items():
-            if name in self.columns:
-                self.columns[name] = content
-            else:
-                setattr(self, name, content if name == "symbols" else [tuple(key) for key in content])
-        if "symbols" in cell:
-            self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
+        """Take what to_cell gave of either."""
+        self.columns |= cell["columns"]
+        if "told" in cell:
+            self.told, self.sources = cell["told"], cell["sources"]
+            return
+        self.symbols, self.scheduled = cell["symbols"], [tuple(beta) for beta in cell["scheduled"]]
+        self.beta_from = [tuple(told) for told in cell["beta_from"]]
+        self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}

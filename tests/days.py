@@ -165,6 +165,7 @@ def days(draw: st.DrawFn, *, amended: bool = True) -> list[Input]:
         st.sampled_from([-5, 0, 0, 0, 30, 120, 900]),
         symbol=symbol,
         price=dollars,
+        source=st.sampled_from(["", "", "A", "B"]),
         status=st.sampled_from(["LIVE", "LIVE", "LIVE", "LIVE", "INDICATIVE", "HALTED", "CLOSE"]),
         sequence=st.integers(0, 2),
     )

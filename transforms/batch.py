@@ -29,7 +29,7 @@ class BatchByShard(beam.PTransform):
     """
 
     shards: int
-    instant_of: Callable[[int], int] | None = None
+    instant_of: Callable[[Any], Any] | None = None
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
         """Collect a bundle's records and send them on when it ends."""
@@ -42,7 +42,7 @@ class _Batch(beam.DoFn):
     #: A bundle of a file may be a whole day: beyond this many records it is sent on in parts.
     FLUSH = 8_000
 
-    def __init__(self, shards: int, instant_of: Callable[[int], int] | None) -> None:
+    def __init__(self, shards: int, instant_of: Callable[[Any], Any] | None) -> None:
         self.shards, self.instant_of = shards, instant_of
 
     def start_bundle(self) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 4
+VERSION = 5
 _ARRAY = 1
 
 

@@ -12,9 +12,10 @@ from operator import attrgetter
 import numpy as np
 
 from risk.block import Accounts, Measure, joined
-from risk.market import NEVER, Tick
+from risk.market import NEVER
 from risk.rulebook import Rulebook, rulebook_at
 from risk.sessions import Sessions
+from risk.ticks import Ticks, joined_ticks
 from schemas.codec import to_json
 from schemas.inputs import Input
 from schemas.outputs import DeadLetter
@@ -22,7 +23,7 @@ from schemas.topics import INPUTS
 from transforms.enforce import Enforce
 from transforms.lines import Lines, line_of
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
-from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records, ticked_at
+from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
 from transforms.state import CELLS, ShardState
 
 #: Positions valued at a time: their columns fit in the processor's cache, and the allocator keeps their memory instead
@@ -122,19 +123,20 @@ class Monitor:
         counts: Counter[str] = Counter()
         arrivals = list(arrivals)
         queue = list(in_total_order(chain.from_iterable(part.others() for part in arrivals)))
-        ticks = sorted(chain.from_iterable(part.ticks for part in arrivals), key=ticked_at)
+        ticks = joined_ticks([part.ticks for part in arrivals]).by_arrival()
         at = tick = 0
         while True:
             arrival = min(
                 _arrived_at(queue[at]) if at < len(queue) else NEVER,
-                ticked_at(ticks[tick]) if tick < len(ticks) else NEVER,
+                int(ticks.arrived_at[tick]) if tick < len(ticks) else NEVER,
             )
             instant = min(self._instant(state, arrival), self.next_deadline(state))
             if instant > until:
                 break
             first, at = at, bisect_left(queue, instant, at, key=_arrived_at)
-            first_tick, tick = tick, bisect_left(ticks, instant, tick, key=ticked_at)
-            refused = yield from self._evaluate(state, queue[first:at], ticks[first_tick:tick], instant, counts)
+            first_tick, tick = tick, int(np.searchsorted(ticks.arrived_at, instant))
+            newest = ticks.between(first_tick, tick)
+            refused = yield from self._evaluate(state, queue[first:at], newest, instant, counts)
             if refused:
                 yield "deadletter.v1", [line_of(letter) for letter in _letters(refused, arrivals)]
         return counts
@@ -163,7 +165,7 @@ class Monitor:
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
     def _evaluate(
-        self, state: ShardState, records: list[Input], ticks: list[Tick], instant: int, counts: Counter[str]
+        self, state: ShardState, records: list[Input], ticks: Ticks, instant: int, counts: Counter[str]
     ) -> Generator[Lines, None, list[tuple[Input, str]]]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
@@ -174,7 +176,7 @@ class Monitor:
         for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
             touched[rows] = True
         rows = np.flatnonzero(touched)
-        late = bisect_left(records, state.now, key=_arrived_at) + bisect_left(ticks, state.now, key=ticked_at)
+        late = bisect_left(records, state.now, key=_arrived_at) + int(np.searchsorted(ticks.arrived_at, state.now))
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed, state.deadline = instant, closing, None
         state.dirty.add("clock")

@@ -11,8 +11,8 @@ import numpy as np
 from risk.amounts import Ints
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import Posting
-from risk.market import Tick
 from risk.rulebook import Rulebook
+from risk.ticks import Ticks
 from schemas import inputs
 from schemas.codec import to_json
 from schemas.ids import digest
@@ -53,18 +53,19 @@ class UpdatePositions:
     """Applies records to a shard's state in the total order; knows what touches an account."""
 
     def apply(
-        self, state: ShardState, records: list[inputs.Input], ticks: list[Tick], rules: Rulebook, instant: int
+        self, state: ShardState, records: list[inputs.Input], ticks: Ticks, rules: Rulebook, instant: int
     ) -> Update:
         """Apply the prices of one instant and its other records, already in the total order, and say what they did."""
         update = Update()
-        moved = {*state.market.due(instant), *state.market.tick(ticks, stale_after=rules.stale_after)}
-        moved.update(self._take(state, records, update, instant))
+        moved = state.market.due(instant)
+        ticked = state.market.tick(ticks, stale_after=rules.stale_after)
+        moved.extend(self._take(state, records, update, instant))
         if update.touched:
             state.dirty.update(("accounts", "positions"))
         state.book.settle()
-        if moved:
+        if moved or len(ticked):
             mask = np.zeros(len(state.market.symbols), np.bool_)
-            mask[list(moved)] = True
+            mask[moved] = mask[ticked] = True
             update.holders = state.book.holders(mask)
         if state.ladder.grow(len(state.book.ids)):
             state.dirty.update(("ladder", "chains"))

@@ -1,24 +1,26 @@
 """Records on their way to a shard: by topic, as MessagePack, compressed: engines keep several copies of what waits.
 
-Nearly all that comes is prices. They travel as ticks, plain tuples that cost a fifth of a record to decode, and are not
-sorted among the rest, since no order of theirs matters (docs/adr/0011).
+Nearly all that comes is prices. They travel as columns, which cost a fraction of a record each, and are not sorted
+among the rest, since no order of theirs matters (docs/adr/0011).
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby, repeat
-from operator import call, itemgetter
+from operator import call
 from typing import Any
 
 import apache_beam as beam
 import msgspec
+import numpy as np
 import zstandard
 
-from risk.market import Tick
+from risk.ticks import STATUSES, Ticks, joined_ticks
 from schemas.inputs import Input, Price
 from schemas.scalars import Time
 from schemas.topics import BY_NAME, PRICES
@@ -38,56 +40,74 @@ def place_of(origin: Origin) -> tuple[int, int]:
     return (-1, -1) if origin == NOWHERE else (origin >> 48, origin & (1 << 48) - 1)
 
 
-def tick_of(price: Price) -> Tick:
-    """A price as the market takes it."""
-    newest = int(price.as_of), price.sequence, price.source, price.price, price.status
-    return int(price.arrived_at or 0), price.symbol, newest, price.implied_volatility
-
-
-def price_of(tick: Tick) -> Price:
-    """The inverse of tick_of."""
-    arrived_at, symbol, (as_of, sequence, source, price, status), volatility = tick
-    return Price(
-        symbol=symbol,
-        price=price,
-        as_of=Time(as_of),
-        source=source,
-        status=status,  # type: ignore[arg-type]
-        implied_volatility=volatility,
-        sequence=sequence,
-        arrived_at=Time(arrived_at),
+def ticks_of(prices: Sequence[Price]) -> Ticks:
+    """Prices as the market takes them."""
+    return Ticks.of(
+        [price.symbol for price in prices],
+        [price.source for price in prices],
+        arrived_at=[price.arrived_at or 0 for price in prices],
+        as_of=[price.as_of for price in prices],
+        sequence=[price.sequence for price in prices],
+        price=[price.price for price in prices],
+        status=[_STATUS[price.status] for price in prices],
+        volatility=[price.implied_volatility or math.nan for price in prices],
     )
 
 
-#: When a tick arrived, microseconds.
-ticked_at: Callable[[Tick], int] = itemgetter(0)
+def prices_of(ticks: Ticks) -> Iterator[Price]:
+    """The inverse of ticks_of."""
+    names = ("arrived_at", "as_of", "sequence", "price", "status", "volatility")
+    columns = (getattr(ticks, name).tolist() for name in names)
+    for symbol, source, arrived_at, as_of, sequence, price, status, volatility in zip(
+        ticks.symbols, ticks.sources, *columns, strict=True
+    ):
+        yield Price(
+            symbol=symbol,
+            price=price,
+            as_of=Time(as_of),
+            source=source,
+            status=STATUSES[status],  # type: ignore[arg-type]
+            implied_volatility=None if math.isnan(volatility) else volatility,
+            sequence=sequence,
+            arrived_at=Time(arrived_at),
+        )
+
+
+_STATUS = {name: place for place, name in enumerate(STATUSES)}
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records by topic and the origin of each in the same order; apart from them the prices, as ticks.
+    """Records by topic and the origin of each in the same order; apart from them the prices, as ticks in parts.
 
     A price has no origin here: whatever could be wrong with it was found when it was parsed.
     """
 
     batches: dict[str, list[Input]] = field(default_factory=dict)
     origins: dict[str, list[Origin]] = field(default_factory=dict)
-    ticks: list[Tick] = field(default_factory=list)
+    parts: list[Ticks] = field(default_factory=list)
 
     def add(self, topic: str, records: Iterable[Any], origins: Iterable[Origin]) -> None:
         """Add records of a topic."""
         if topic == PRICES.name:
-            self.ticks.extend(map(tick_of, records))
+            self.parts.append(ticks_of(list(records)))
         else:
             self.batches.setdefault(topic, []).extend(records)
             self.origins.setdefault(topic, []).extend(origins)
 
+    @property
+    def ticks(self) -> Ticks:
+        """The prices."""
+        if len(self.parts) != 1:
+            self.parts[:] = [joined_ticks(self.parts)]
+        return self.parts[0]
+
     def __bool__(self) -> bool:
-        return bool(self.batches or self.ticks)
+        return bool(self.batches) or len(self.ticks) > 0
 
     def __iter__(self) -> Iterator[Input]:
         """Every record."""
-        return chain(self.others(), map(price_of, self.ticks))
+        return chain(self.others(), prices_of(self.ticks))
 
     def others(self) -> Iterator[Input]:
         """Every record that is no price."""
@@ -100,17 +120,11 @@ class Records:
 
     def conflated(self) -> Records:
         """These records, of one instant, with the newest price of each symbol and kind, all that the market keeps."""
-        newest: dict[tuple[str, str], Tick] = {}
-        for tick in self.ticks:
-            kind = tick[1], tick[2][4]
-            was = newest.get(kind)
-            if was is None or tick[2] > was[2]:
-                newest[kind] = tick
-        return Records(self.batches, self.origins, list(newest.values()))
+        return Records(self.batches, self.origins, [self.ticks.conflated()])
 
     def stamps(self) -> list[int]:
         """When each arrived, microseconds."""
-        return [*(record.arrived_at or 0 for record in self.others()), *map(ticked_at, self.ticks)]
+        return [*(record.arrived_at or 0 for record in self.others()), *self.ticks.arrived_at.tolist()]
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=int)
@@ -122,14 +136,12 @@ def _decoder(topic: str) -> msgspec.msgpack.Decoder:
     return msgspec.msgpack.Decoder(list[kind], dec_hook=call)
 
 
-_TICKS = msgspec.msgpack.Decoder(list[Tick])
-
-
 def encode_records(records: Records) -> bytes:
     """Records as compressed MessagePack, behind the stamps of the first and the last, which sort them."""
     stamps = records.stamps()
     batches = {topic: (_ENCODER.encode(batch), records.origins[topic]) for topic, batch in records.batches.items()}
-    content = _ENCODER.encode((batches, _ENCODER.encode(records.ticks)))
+    ticks = records.ticks
+    content = _ENCODER.encode((batches, ticks.symbols, ticks.sources, ticks.columns()))
     return min(stamps).to_bytes(8, "big") + max(stamps).to_bytes(8, "big") + zstandard.compress(content, 1)
 
 
@@ -145,8 +157,9 @@ def last_stamp(payload: bytes) -> int:
 
 def decode_records(payload: bytes) -> Records:
     """The inverse of encode_records."""
-    batches, ticks = msgspec.msgpack.decode(zstandard.decompress(memoryview(payload)[16:]))
-    found = Records(ticks=_TICKS.decode(ticks))
+    content = zstandard.decompress(memoryview(payload)[16:])
+    batches, symbols, sources, columns = msgspec.msgpack.decode(content)
+    found = Records(parts=[Ticks.of(symbols, sources, **columns)])
     for topic, (batch, origins) in batches.items():
         found.batches[topic], found.origins[topic] = _decoder(topic).decode(batch), origins
     return found
@@ -155,19 +168,23 @@ def decode_records(payload: bytes) -> Records:
 def split_records(records: Records, before: int) -> tuple[Records | None, Records | None]:
     """The records that arrived before the instant (microseconds), and the others."""
     now, later = Records(), Records()
-    for tick in records.ticks:
-        (now if ticked_at(tick) < before else later).ticks.append(tick)
+    ticks = records.ticks
+    early = ticks.arrived_at < before
+    for part, chosen in ((now, early), (later, ~early)):
+        if chosen.any():
+            part.parts.append(ticks if chosen.all() else ticks.at(np.flatnonzero(chosen)))
     for topic, record, origin in records.items():
         (now if (record.arrived_at or 0) < before else later).add(topic, (record,), (origin,))
     return now or None, later or None
 
 
-def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, Records]:
-    """Records by the instant that they are processed at."""
+def by_instant(records: Records, instant_of: Callable[[Any], Any]) -> dict[int, Records]:
+    """Records by the instant that they are processed at; instant_of takes a stamp, or an array of them."""
     pieces: defaultdict[int, Records] = defaultdict(Records)
-    # Neighbours mostly are of one instant.
-    for instant, ticks in groupby(records.ticks, lambda tick: instant_of(ticked_at(tick))):
-        pieces[instant].ticks.extend(ticks)
+    ticks = records.ticks
+    instants, which = np.unique(instant_of(ticks.arrived_at), return_inverse=True)
+    for place, instant in enumerate(instants.tolist()):
+        pieces[instant].parts.append(ticks if len(instants) == 1 else ticks.at(np.flatnonzero(which == place)))
     for topic, batch in records.batches.items():
         origins, at = records.origins[topic], 0
         for instant, run in groupby(batch, lambda record: instant_of(record.arrived_at or 0)):
@@ -176,7 +193,7 @@ def by_instant(records: Records, instant_of: Callable[[int], int]) -> dict[int, 
     return pieces
 
 
-def pieces_of(payload: bytes, instant_of: Callable[[int], int]) -> Iterator[tuple[int, bytes]]:
+def pieces_of(payload: bytes, instant_of: Callable[[Any], Any]) -> Iterator[tuple[int, bytes]]:
     """A payload by the instant that its records are processed at, each with a payload of its own."""
     instant = instant_of(first_stamp(payload))
     if instant == instant_of(last_stamp(payload)):
