@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain
@@ -46,9 +46,9 @@ class Log:
         Raises:
           KafkaException: the brokers do not answer, or a topic is not there.
         """
+        starts, known = begin or {}, self.ends() if end is None else end
         consumer = self._consumer()
         try:
-            starts, known = begin or {}, end if end is not None else _ends(consumer, self.topics)
             ends = {place: offset for place, offset in known.items() if offset > starts.get(place, 0)}
             consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in ends])
             while ends:
@@ -72,7 +72,16 @@ class Log:
         """The next offset of every partition. Raises CaptureError, KafkaException."""
         consumer = self._consumer()
         try:
-            return _ends(consumer, self.topics)
+            known = consumer.list_topics(timeout=30).topics
+            missing = [topic for topic in self.topics if topic not in known]
+            if missing:
+                raise CaptureError(
+                    f"topics: expected {', '.join(missing)} on the broker, found none; `margin up` creates them"
+                )
+            places = [
+                TopicPartition(topic, partition) for topic in self.topics for partition in known[topic].partitions
+            ]
+            return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in places}
         finally:
             consumer.close()
 
@@ -85,15 +94,6 @@ class Log:
             "queued.max.messages.kbytes": 8_192,
         }
         return Consumer(self.kafka.client(settings))
-
-
-def _ends(consumer: Consumer, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    known = consumer.list_topics(timeout=30).topics
-    missing = [topic for topic in topics if topic not in known]
-    if missing:
-        raise CaptureError(f"topics: expected {', '.join(missing)} on the broker, found none; `margin up` creates them")
-    places = [TopicPartition(topic, partition) for topic in topics for partition in known[topic].partitions]
-    return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in places}
 
 
 def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: Offsets | None = None) -> Manifest:
