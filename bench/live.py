@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import psutil
 import requests
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -102,7 +102,7 @@ class Follower:
     """Reads alerts and a sample of figures as they come."""
 
     def __init__(self, stack: Stack) -> None:
-        self.consumer = Consumer(stack.job.kafka.client({"group.id": "bench", "enable.auto.commit": False}))
+        self.consumer = stack.job.kafka.reader("bench")
         names = (ALERTS.name, MARGIN_CALC.name)
         topics = self.consumer.list_topics(timeout=30).topics
         self.consumer.assign([TopicPartition(name, p, OFFSET_END) for name in names for p in topics[name].partitions])

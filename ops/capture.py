@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from pipeline.day import Manifest, write_manifest
 from pipeline.job import LiveJob
-from pipeline.kafka import Kafka, Setting
+from pipeline.kafka import Kafka
 from pipeline.registry import unframed
 from pipeline.sources import RECEIVED
 from schemas.errors import UserError
@@ -86,14 +86,8 @@ class Log:
             consumer.close()
 
     def _consumer(self) -> Consumer:
-        settings: dict[str, Setting] = {
-            "group.id": self.kafka.group + ".capture",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            # There may be one for each partition of a topic, and each may fetch so far ahead.
-            "queued.max.messages.kbytes": 8_192,
-        }
-        return Consumer(self.kafka.client(settings))
+        # There may be one for each partition of a topic, and each may fetch so far ahead.
+        return self.kafka.reader("capture", {"enable.partition.eof": True, "queued.max.messages.kbytes": 8_192})
 
 
 def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: Offsets | None = None) -> Manifest:

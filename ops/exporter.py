@@ -17,7 +17,6 @@ import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
     ConsumerGroupTopicPartitions,
     KafkaException,
     Message,
@@ -84,7 +83,7 @@ class Exporter:
         """Connect, and register the metrics. Raises ExporterError, or KafkaException where no broker answers."""
         self.group, self.decode = kafka.group, formats.decoder()
         self.admin = AdminClient(kafka.client())
-        self.consumer = Consumer(kafka.client({"group.id": f"{kafka.group}.exporter", "enable.auto.commit": False}))
+        self.consumer = kafka.reader("exporter")
         self.inputs = self._places(topic.name for topic in INPUTS)
         #: By topic and partition, where what is counted begins.
         self.begin = self._ends([*self.inputs, *self._places(topic.name for topic in OUTPUTS)])

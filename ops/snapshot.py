@@ -18,7 +18,6 @@ from confluent_kafka import Consumer, TopicPartition
 from ops.capture import CaptureError, Offsets, capture_day, manifest_of
 from pipeline.day import Manifest, files_of, load_manifest, write_manifest
 from pipeline.job import LiveJob
-from pipeline.kafka import Setting
 from pipeline.replay import monitor_of
 from pipeline.sources import read_file
 from schemas.codec import to_json
@@ -119,8 +118,7 @@ def _state(manifest: Manifest, files: list[tuple[str, str]]) -> Iterator[tuple[s
 
 def offsets_at(job: LiveJob, instant: int) -> Offsets:
     """The next offset of every partition of the inputs at an instant, microseconds. Raises KafkaException."""
-    settings: dict[str, Setting] = {"group.id": job.kafka.group + ".snapshot", "enable.auto.commit": False}
-    consumer = Consumer(job.kafka.client(settings))
+    consumer = job.kafka.reader("snapshot")
     try:
         topics = consumer.list_topics(timeout=30).topics
         places = [TopicPartition(t.name, p, instant // 1000) for t in INPUTS for p in topics[t.name].partitions]

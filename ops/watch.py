@@ -7,13 +7,12 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, Message, TopicPartition
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.job import LiveJob
-from pipeline.kafka import Setting
 from pipeline.registry import unframed
 from risk.ladder import LEVELS
 from schemas.codec import from_json
@@ -33,8 +32,7 @@ class Watch:
     def __init__(self, job: LiveJob) -> None:
         """Connect. Raises KafkaException where the brokers do not answer."""
         self.job, self.decode = job, job.formats.decoder()
-        settings: dict[str, Setting] = {"group.id": f"{job.kafka.group}.watch", "enable.auto.commit": False}
-        self.consumer = Consumer(job.kafka.client(settings))
+        self.consumer = job.kafka.reader("watch")
         topics = self.consumer.list_topics(timeout=30).topics
         self.inputs = [TopicPartition(t.name, p) for t in INPUTS for p in topics[t.name].partitions]
         begin = {ALERTS.name: OFFSET_END}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
 from pipeline.configuration import ConfigurationError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
 
 Setting = str | int | float | bool
 
@@ -76,6 +79,13 @@ class Kafka(pydantic.BaseModel, extra="forbid", frozen=True):
             found |= {"sasl.mechanism": self.mechanism, "sasl.username": secret(USERNAME)}
             found |= {"sasl.password": secret(PASSWORD)}
         return found | dict(settings)
+
+    def reader(self, name: str, settings: Mapping[str, Setting] = {}) -> Consumer:
+        """A consumer beside the job, in a group of its own; it moves no offset. Raises ConfigurationError."""
+        from confluent_kafka import Consumer
+
+        own: dict[str, Setting] = {"group.id": f"{self.group}.{name}", "enable.auto.commit": False}
+        return Consumer(self.client(own | dict(settings)))
 
     def _token(self, _: str) -> tuple[str, float]:
         """A signed request for MSK, and when it expires, seconds of the epoch."""

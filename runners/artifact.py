@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,29 @@ def built(target: Path, build: Callable[[], None], *, sources: Sequence[Path] = 
                 raise EngineMissingError(f"{target} was not built")
             stamp.write_text(made_of)
     return target
+
+
+def from_pypi(name: str, *packages: str, what: str, prepare: Callable[[Path], None] = lambda folder: None) -> Path:
+    """A folder of packages in build/, apart from the project's environment, whose pins are others.
+
+    Args:
+      prepare: given the folder once they are in it.
+
+    Raises:
+      EngineMissingError: pip failed.
+    """
+    target = BUILD / name
+
+    def install() -> None:
+        # Under another name until it is whole: an install that was interrupted is made again.
+        part = target.with_name(f"{name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", part)
+        run(*pip, *packages, what=f"{what} from PyPI")
+        prepare(part)
+        part.rename(target)
+
+    return built(target, install)
 
 
 def run(*command: str | Path, what: str, **environment: str) -> None:

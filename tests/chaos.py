@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 import yaml
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -71,7 +71,7 @@ class Tail:
     """The newest outputs of a job: when the last one was appended."""
 
     def __init__(self, job: LiveJob) -> None:
-        self.consumer = Consumer(job.kafka.client({"group.id": "tail", "enable.auto.commit": False}))
+        self.consumer = job.kafka.reader("tail")
         topics = self.consumer.list_topics(timeout=30).topics
         self.places = [TopicPartition(t.name, p, OFFSET_END) for t in OUTPUTS for p in topics[t.name].partitions]
         self.consumer.assign(self.places)

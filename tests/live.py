@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import psutil
 import yaml
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 
 from ops.capture import Head, capture_day, capture_outputs
 from ops.snapshot import Snapshot
@@ -65,7 +65,7 @@ class Markers:
 
     def __init__(self, job: LiveJob) -> None:
         self.job = job
-        self.consumer = Consumer(job.kafka.client({"group.id": "markers", "enable.auto.commit": False}))
+        self.consumer = job.kafka.reader("markers")
         partitions = self.consumer.list_topics(timeout=30).topics[ALERTS.name].partitions
         self.consumer.assign([TopicPartition(ALERTS.name, partition, OFFSET_END) for partition in partitions])
         self.consumer.poll(0.5)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from ops.stack.service import HOST, Service
-from runners.artifact import BUILD, built, run
+from runners.artifact import from_pypi
 from runners.port import free_port
 
 VERSION = "1.19.3"
@@ -17,17 +16,13 @@ VERSION = "1.19.3"
 
 def distribution() -> Path:
     """Flink's home, installed on first use into build/flink; its own pins keep it out of the project's environment."""
-    target = BUILD / "flink"
-    home = target / "pyflink"
 
-    def install() -> None:
-        names = (f"apache-flink=={VERSION}", f"apache-flink-libraries=={VERSION}")
-        pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target)
-        run(*pip, *names, what=f"Flink {VERSION} from PyPI")
-        for script in (home / "bin").iterdir():
+    def executable(folder: Path) -> None:
+        for script in (folder / "pyflink" / "bin").iterdir():
             script.chmod(script.stat().st_mode | 0o111)
 
-    return built(home, install)
+    packages = (f"apache-flink=={VERSION}", f"apache-flink-libraries=={VERSION}")
+    return from_pypi("flink", *packages, what=f"Flink {VERSION}", prepare=executable) / "pyflink"
 
 
 @dataclass(frozen=True)

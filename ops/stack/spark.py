@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.stack.service import HOST, Service
-from runners.artifact import BUILD, built, run
+from runners.artifact import from_pypi
 from runners.port import free_port
 
 VERSION = "3.5.3"
@@ -15,13 +14,7 @@ VERSION = "3.5.3"
 
 def distribution() -> Path:
     """Spark's home, installed on first use into build/spark."""
-    target = BUILD / "spark"
-
-    def install() -> None:
-        pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target)
-        run(*pip, f"pyspark=={VERSION}", what=f"Spark {VERSION} from PyPI")
-
-    return built(target / "pyspark", install)
+    return from_pypi("spark", f"pyspark=={VERSION}", what=f"Spark {VERSION}") / "pyspark"
 
 
 @dataclass(frozen=True)
