@@ -137,7 +137,7 @@ def main() -> None:
     start = time.process_time()
     events = read(args.day)[: args.events]
     parsed = time.process_time()
-    decided, every = (compute_margin, run_severe), (compute_margin, itemize_margin, run_stress, run_tims)
+    decided, every = (compute_margin, run_severe), (itemize_margin, run_stress, run_tims)
     rows, check = run(events, decided if args.decided else every)
     report(
         start_s=round(start, 3), parse_s=round(parsed - start, 3), events=len(events), rows=rows, check=round(check, 2)

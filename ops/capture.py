@@ -97,7 +97,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: O
       CaptureError: nothing is there, or the broker did not stamp the records.
       KafkaException: the brokers do not answer.
     """
-    log = Log(job.kafka, tuple(topic.name for topic in INPUTS))
+    log, decode = Log(job.kafka, tuple(topic.name for topic in INPUTS)), job.formats.decoder()
     ends = log.ends() if end is None else end
     spans = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: O
         # Each partition is in order, and a day of records is more than memory holds: they are merged as they come.
         places = [(place, last) for place, last in ends.items() if place[0] == topic]
         parts = (log.records(begin, {place: last}) for place, last in places)
-        received = Received(job.formats.decoder(), merge(*parts, key=_arrival))
+        received = Received(decode, merge(*parts, key=_arrival))
         if first := next(received, None):
             with (folder / f"{topic}{RECEIVED}").open("wb") as out:
                 fastavro.writer(out, _SCHEMA, chain([first], received), codec="deflate")

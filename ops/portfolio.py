@@ -16,7 +16,7 @@ from pipeline.rules import load_rulebook, sources_of
 from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
 from risk.ledger import cash_effect
-from risk.margin import compute_margin, itemize_margin
+from risk.margin import itemize_margin
 from risk.rulebook import Rulebook
 from risk.stress import run_stress
 from risk.tims import run_tims
@@ -133,7 +133,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     _refuse(portfolio, held, rules)
     symbols = sorted(held)
     block = _block(portfolio, held, symbols, rules, [0, len(symbols)])
-    for measure in (compute_margin, itemize_margin, run_stress, run_tims):
+    for measure in (itemize_margin, run_stress, run_tims):
         measure(block)
     m: dict[str, Any] = {name: column[..., 0] for name, column in block.measures.items()}
     reasons = _reasons(portfolio, held, rules)
@@ -251,7 +251,6 @@ def _lines(portfolio: Portfolio, held: dict[str, int], rules: Rulebook, addon: f
     sources = sources_of(portfolio.rulebook)
     symbols = sorted(s for s in held if portfolio.instruments[s].price is not None)
     alone = _block(portfolio, held, symbols, rules, list(range(len(symbols) + 1)))
-    compute_margin(alone)
     itemize_margin(alone)
     charges = alone.measures["maintenance"].tolist(), alone.measures["addon"].tolist()
     lines: list[dict[str, Any]] = []

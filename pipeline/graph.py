@@ -43,7 +43,7 @@ class MonitorMargin(beam.PTransform):
     @property
     def fold(self) -> Monitor:
         """What each shard does, instant by instant."""
-        decided, told = (compute_margin, run_severe), (compute_margin, itemize_margin, run_stress, run_tims)
+        decided, told = (compute_margin, run_severe), (itemize_margin, run_stress, run_tims)
         return Monitor(
             rulebooks=self.rulebooks,
             sessions=self.sessions,

@@ -39,24 +39,32 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
 
 def compute_margin(block: AccountBlock) -> None:
     """Add what the ladder decides on to the block's measures: gross, requirement, equity, excess in ticks, validity."""
-    add = block.measures
-    values = ticks(block.values)
-    maintenance, addon, gross = requirement_of(values, block)
-    add["gross"] = gross
-    add["requirement"] = maintenance + addon
-    add["equity"] = block.cash + block.sums(values)
-    add["excess"] = add["equity"] - add["requirement"]
-    add["stale_share"] = share(block.sums_where(block.unreliable, np.abs(values)), gross)
-    add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)
+    _compute(block)
 
 
 def itemize_margin(block: AccountBlock) -> None:
-    """Add what the figures of compute_margin are made of: value by side, requirement by rule, what was left out."""
+    """Add the measures of compute_margin and what they are made of: value by side, requirement by rule, what was left
+    out."""
+    maintenance, addon, net = _compute(block)
     add = block.measures
-    values = ticks(block.values)
-    add["maintenance"], add["addon"], gross = requirement_of(values, block)
-    net = block.sums(values)
+    gross = add["gross"]
+    add["maintenance"], add["addon"] = maintenance, addon
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
-    add["defaulted_share"] = share(block.sums_where(block.defaulted, np.abs(values)), gross)
+    add["defaulted_share"] = share(block.sums_where(block.defaulted, np.abs(ticks(block.values))), gross)
     add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
+
+
+def _compute(block: AccountBlock) -> tuple[Floats, Floats, Floats]:
+    """Add the measures of compute_margin; (n,) each: maintenance, add-on and net value, in ticks."""
+    add = block.measures
+    values = ticks(block.values)
+    maintenance, addon, gross = requirement_of(values, block)
+    net = block.sums(values)
+    add["gross"] = gross
+    add["requirement"] = maintenance + addon
+    add["equity"] = block.cash + net
+    add["excess"] = add["equity"] - add["requirement"]
+    add["stale_share"] = share(block.sums_where(block.unreliable, np.abs(values)), gross)
+    add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)
+    return maintenance, addon, net

@@ -184,9 +184,16 @@ class Market:
         as_of, sequence, price, status = (column[place].item() for column in self.told.values())
         return as_of, sequence, self.sources.get(place, ""), price, status
 
-    def told_of(self, row: int) -> list[Newest]:
-        """The newest price of each kind of the symbol at the row, of those that there are."""
-        return [told for kind in range(len(KINDS)) if (told := self._told(row * len(KINDS) + kind))]
+    def ticks(self, arrived_at: int) -> Ticks:
+        """What is told of every symbol, as if it arrived at one time, microseconds; volatilities are not kept."""
+        places = np.flatnonzero(self.told["as_of"] != _NOTHING)
+        return Ticks.of(
+            [self.symbols[row] for row in (places // len(KINDS)).tolist()],
+            [self.sources.get(place, "") for place in places.tolist()],
+            arrived_at=np.full(len(places), arrived_at),
+            volatility=np.full(len(places), np.nan),
+            **{name: column[places] for name, column in self.told.items()},
+        )
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
         """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.

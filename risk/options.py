@@ -34,7 +34,7 @@ class Contracts:
     Attributes:
       spot, strike: (n,) dollars.
       years: (n,) until expiry, at least 0.
-      volatility, rate, dividend_yield: (n,) a year, continuous.
+      volatility, rate, dividend_yield: (n,) a year, continuous; volatility above 0.
       sign: (n,) 1.0 for a call, -1.0 for a put.
       american: (n,) whether it may be exercised early.
     """

@@ -14,6 +14,7 @@ from risk.amounts import Floats, Ints
 #: What a price may be, by name; of two that are otherwise the same the later one here is the newer.
 STATUSES = ("CLOSE", "HALTED", "INDICATIVE", "LIVE")
 
+#: The columns of numbers, in their order.
 _DTYPES: dict[str, type] = {
     "arrived_at": np.int64,
     "as_of": np.int64,
@@ -68,7 +69,7 @@ class Ticks:
         return Ticks(
             [self.symbols[place] for place in chosen],
             [self.sources[place] for place in chosen],
-            *(getattr(self, name)[places] for name in _NUMBERS),
+            *(getattr(self, name)[places] for name in _DTYPES),
         )
 
     def between(self, first: int, end: int) -> Ticks:
@@ -98,8 +99,6 @@ class Ticks:
         return self if ordered else self.at(np.argsort(self.arrived_at, kind="stable"))
 
 
-_NUMBERS = tuple(field.name for field in fields(Ticks))[2:]
-
 NO_TICKS = Ticks.of([], [], **dict.fromkeys(_DTYPES, b""))
 
 
@@ -111,5 +110,5 @@ def joined_ticks(parts: Sequence[Ticks]) -> Ticks:
     return Ticks(
         [symbol for part in some for symbol in part.symbols],
         [source for part in some for source in part.sources],
-        *(np.concatenate([getattr(part, name) for part in some]) for name in _NUMBERS),
+        *(np.concatenate([getattr(part, name) for part in some]) for name in _DTYPES),
     )

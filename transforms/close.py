@@ -12,8 +12,7 @@ from risk.amounts import Ints
 from risk.block import Accounts
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
-from risk.ticks import STATUSES
-from schemas.inputs import Beta, Fill, Input, Instrument, Price, Snapshot, SnapshotFill, SnapshotPosition
+from schemas.inputs import Beta, Fill, Input, Instrument, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
 from transforms.figures import position_texts
 from transforms.lines import (
@@ -32,6 +31,7 @@ from transforms.lines import (
     time_texts,
 )
 from transforms.positions import refusal
+from transforms.records import prices_of
 from transforms.state import ShardState
 
 
@@ -106,17 +106,8 @@ def standing(state: ShardState, instant: int) -> Iterator[Input]:
     """What closing snapshots leave out of a state, as records that give it to another: quotes, betas, multipliers, and
     corrections that wait for their fill. They arrive at the instant, after the snapshots (schemas.topics, ranks)."""
     arrived, market = Time(instant), state.market
+    yield from prices_of(market.ticks(instant))
     for row, symbol in enumerate(market.symbols):
-        for as_of, sequence, source, price, status in market.told_of(row):
-            yield Price(
-                symbol=symbol,
-                price=price,
-                as_of=Time(as_of),
-                source=source,
-                status=STATUSES[status],  # type: ignore[arg-type]
-                sequence=sequence,
-                arrived_at=arrived,
-            )
         multiplier = float(market.columns["multiplier"][row])
         if multiplier != 1.0:
             yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)
