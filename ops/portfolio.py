@@ -1,197 +1,153 @@
 """One account as a document, through the same measures as the graph: what `margin calc FILE` takes and gives.
 
-Amounts in and out are dollars, quantities units, rates, moves and volatilities fractions. Strategy-based figures are
-given for every margin type, as the graph does; portfolio margin stands beside them.
+Amounts in and out are dollars, quantities units or contracts, rates, moves and volatilities fractions. The regime of
+the account says which requirement and equity are its own; portfolio margin stands beside them in either.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pydantic
+from scipy.optimize import brentq
 
+from ops.document import Instrument, Portfolio, PortfolioError, parse
+from ops.explain import explain, pairings
 from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook, sources_of
+from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
+from risk.initial import initial_requirements
 from risk.ledger import cash_effect
-from risk.margin import itemize_margin
+from risk.margin import itemize_margin, lines_of
+from risk.options import values_at
 from risk.rulebook import Rulebook
 from risk.stress import run_stress
-from risk.tims import run_tims
-from schemas.errors import UserError
-from schemas.scalars import EXACT_LIMIT, QUANTITY_SCALE, Money, Quantity, Time, decode_scalar
+from risk.terms import OPTION, Terms, describe
+from risk.tims import ClassGroups, run_tims
+from risk.valuation import contracts_of
+from schemas import inputs
+from schemas.scalars import EXACT_LIMIT, QUANTITY_SCALE, Time
 
-
-class PortfolioError(UserError, ValueError):
-    """A document that cannot be calculated; each line names a field, what was expected and what was found."""
-
-
-def _scalar(kind: type) -> pydantic.BeforeValidator:
-    return pydantic.BeforeValidator(lambda value: int(decode_scalar(kind, value)))
-
-
-Micros = Annotated[int, _scalar(Time)]
-Ticks = Annotated[int, _scalar(Money)]
-Millionths = Annotated[int, _scalar(Quantity)]
-Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
-Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[float, pydantic.Field(ge=0, le=10, allow_inf_nan=False)]
-
+__all__ = ["PortfolioError", "calculate"]
 
 _MARGIN = ("equity", "long_market_value", "short_market_value", "excess")
-_ABSENT = {
-    "initial_requirement": "has no initial margin rule",
-    "reg_t_excess": "has no Regulation T rule",
-    "pairings": "has no offset or strategy rules: every position stands alone",
-    "intraday": "has no intraday margin rule",
-}
+Held = list[tuple[str, int]]
 
 
-class Account(pydantic.BaseModel, extra="forbid"):
-    """The account's regime and its trade-date cash: a debit is negative, short-sale proceeds are included."""
+@dataclass(frozen=True)
+class _Case:
+    """A document made ready: what is held, in millionths by symbol, and the rules and columns that value it."""
 
-    margin_type: Literal["STRATEGY", "PORTFOLIO"] = "STRATEGY"
-    cash: Ticks = 0
+    portfolio: Portfolio
+    rules: Rulebook
+    sources: dict[str, str]
+    held: Held
+    block: AccountBlock
+    group_names: list[str]
+    theoretical: list[str]
 
-
-class Instrument(pydantic.BaseModel, extra="forbid"):
-    """What a symbol is and what it is worth. Without a price it is excluded, without a beta it takes the default."""
-
-    type: Literal["STOCK", "ETF", "INDEX", "OPTION"] = "STOCK"
-    price: Positive | None = None
-    beta: Finite | None = None
-    instrument_class: Literal["equity", "narrow_index", "broad_index", "high_cap_broad_index"] = pydantic.Field(
-        "equity", alias="class"
-    )
-    leverage: Finite = 1.0
-    margin_eligible: bool = True
-    average_daily_volume: Positive | None = None
-    shares_outstanding: Positive | None = None
-    sector: str | None = None
-    implied_volatility: Positive | None = None
-    dividend_yield: Rate | None = None
-    underlying: str | None = None
-    right: Literal["CALL", "PUT"] | None = None
-    strike: Positive | None = None
-    expiry: Micros | None = None
-    multiplier: Positive = 1.0
-    exercise: Literal["AMERICAN", "EUROPEAN"] | None = None
-
-
-class Position(pydantic.BaseModel, extra="forbid"):
-    """Units held, signed: long positive, short negative."""
-
-    symbol: str
-    quantity: Millionths
-
-
-class House(pydantic.BaseModel, extra="forbid"):
-    """House maintenance rates: by side, and by symbol."""
-
-    long_rate: Rate | None = None
-    short_rate: Rate | None = None
-    rates: dict[str, Rate] = {}
-
-
-class WhatIf(pydantic.BaseModel, extra="forbid"):
-    """A supposed fill (quantity at price, paid from cash) or, without a quantity, a supposed price."""
-
-    symbol: str
-    price: Positive
-    quantity: Millionths | None = None
-
-
-class Portfolio(pydantic.BaseModel, extra="forbid"):
-    """The document. as_of is the evaluation instant; the figures are a pure function of the document."""
-
-    rulebook: str = "seed"
-    as_of: Micros = 0
-    account: Account = Account()
-    instruments: dict[str, Instrument] = {}
-    positions: list[Position] = []
-    house: House = House()
-    market: dict[Literal["risk_free_rate"], Finite | None] = {}
-    what_if: list[WhatIf] = []
+    @property
+    def units(self) -> np.ndarray:
+        """(p,) units of the underlying in one of each position."""
+        return np.array([self.portfolio.instruments[symbol].size for symbol, _ in self.held])
 
 
 def calculate(document: dict[str, Any]) -> dict[str, Any]:
     """Margin, stress and portfolio margin of a document; a null figure has its reason under `reasons`.
 
-    docs/rules/seed.md works examples by hand; tests/risk runs each of them through this function.
+    docs/rules works examples by hand; tests/risk runs each of them through this function.
 
     Raises:
       PortfolioError: a document that is malformed, or that holds what its rulebook has no rule for.
     """
-    portfolio = _parse(document)
-    try:
-        rules = load_rulebook(portfolio.rulebook)
-    except ConfigurationError as error:
-        raise PortfolioError(f"rulebook: {error}") from error
-    held = _held(portfolio)
-    _refuse(portfolio, held, rules)
-    symbols = sorted(held)
-    block = _block(portfolio, held, symbols, rules, [0, len(symbols)])
+    case = _case(parse(document))
+    portfolio, rules, block = case.portfolio, case.rules, case.block
     for measure in (itemize_margin, run_stress, run_tims):
         measure(block)
+    found = lines_of(block)
     m: dict[str, Any] = {name: column[..., 0] for name, column in block.measures.items()}
-    reasons = _reasons(portfolio, held, rules)
-    grid = {"points": list(rules.tims_moves), "pnl": [_dollars(pnl) for pnl in m["tims_pnl"]]}
-    # The seed nets the whole account: it is one class group.
-    group = {"class_group": "ACCOUNT", **grid, "worst_loss": _dollars(m["worst_loss"])}
+    reasons = _reasons(case)
+    symbols = [symbol for symbol, _ in case.held]
+    unpriced, defaulted = (
+        [s for s, is_so in zip(symbols, which, strict=True) if is_so] for which in (block.unpriced, block.defaulted)
+    )
     return {
         "rulebook": rules.label,
         "as_of": Time(portfolio.as_of).text(),
-        **{name: _dollars(m[name]) for name in _MARGIN},
-        "maintenance_requirement": _dollars(m["maintenance"]),
-        "concentration_addon": _dollars(m["addon"]),
-        "deficiency": _dollars(max(0.0, -m["excess"])),
-        **dict.fromkeys(_ABSENT),
-        "trigger": _trigger(block, reasons),
-        "lines": _lines(portfolio, held, rules, float(m["addon"])),
+        **{name: dollars(m[name]) for name in _MARGIN},
+        "maintenance_requirement": dollars(m["maintenance"]),
+        "concentration_addon": dollars(m["addon"]),
+        "deficiency": dollars(max(0.0, -m["excess"])),
+        **_initial(case, found, m, reasons),
+        "trigger": _trigger(case, reasons),
+        "lines": explain(found, block, case.units, symbols, case.sources),
+        "pairings": pairings(found, block, case.units, symbols) if rules.options else None,
+        "intraday": None,
         "stress": _stress(m, rules),
-        "portfolio_margin": {
-            "requirement": _dollars(-m["worst_loss"]),
-            "minimum_charge": None,
-            "class_groups": [group],
-        },
-        "excluded": [s for s, unpriced in zip(symbols, block.unpriced, strict=True) if unpriced],
-        "defaulted": [s for s, defaulted in zip(symbols, block.defaulted, strict=True) if defaulted],
+        "portfolio_margin": _portfolio_margin(case, m),
+        "excluded": list(dict.fromkeys(unpriced)),
+        "defaulted": list(dict.fromkeys([*defaulted, *case.theoretical])),
         "reasons": reasons,
     }
 
 
-def _parse(document: dict[str, Any]) -> Portfolio:
+def _case(portfolio: Portfolio) -> _Case:
     try:
-        return Portfolio.model_validate(document)
-    except pydantic.ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"]) or "document"
-            found = "" if problem["type"] in ("missing", "value_error") else f", found {problem['input']!r}"
-            lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}")
-        raise PortfolioError("\n".join(lines)) from error
+        rules, sources = load_rulebook(portfolio.rulebook), sources_of(portfolio.rulebook)
+    except ConfigurationError as error:
+        raise PortfolioError(f"rulebook: {error}") from error
+    rules = _with_house(portfolio, rules)
+    held = _held(portfolio, twice=rules.stock is not None)
+    _refuse(portfolio, held, rules)
+    terms, names, theoretical = _terms(portfolio, rules)
+    rows = {name: row for row, name in enumerate(portfolio.instruments)}
+    return _Case(portfolio, rules, sources, held, _block(portfolio, held, rules, terms, rows), names, theoretical)
 
 
-def _held(portfolio: Portfolio) -> dict[str, int]:
-    """Millionths by symbol after the what-ifs, which also move the cash and the prices of the (own) portfolio."""
-    held: dict[str, int] = {}
+def _with_house(portfolio: Portfolio, rules: Rulebook) -> Rulebook:
+    """The rules with what the document says of the house and of the market."""
+    asked, house = portfolio.house, rules.house
+    if rules.stock is None and (asked.rates or asked.long_rate is not None or asked.short_rate is not None):
+        raise PortfolioError(f"house: rulebook {rules.name} has no house rates; leave the section out")
+    house = replace(
+        house,
+        long_rate=max(house.long_rate, asked.long_rate or 0.0),
+        short_rate=max(house.short_rate, asked.short_rate or 0.0),
+        symbol_rates={**house.symbol_rates, **asked.rates},
+    )
+    rate = portfolio.market.get("risk_free_rate")
+    return replace(rules, house=house, risk_free_rate=rules.risk_free_rate if rate is None else rate)
+
+
+def _held(portfolio: Portfolio, *, twice: bool) -> Held:
+    """Positions after the what-ifs, which also move the cash and the prices of the (own) portfolio; by symbol.
+
+    twice: whether a symbol may be held long and short at once.
+    """
+    held: dict[tuple[str, bool], int] = {}
     for at, position in enumerate(portfolio.positions):
         _known(portfolio, position.symbol, f"positions.{at}.symbol")
-        if position.symbol in held:
+        side = (position.symbol, twice and position.quantity < 0)
+        if side in held:
             raise PortfolioError(f"positions.{at}.symbol: expected each symbol once, found {position.symbol} again")
-        held[position.symbol] = position.quantity
+        held[side] = position.quantity
     for at, event in enumerate(portfolio.what_if):
         instrument = _known(portfolio, event.symbol, f"what_if.{at}.symbol")
+        instrument.implied_volatility = event.implied_volatility or instrument.implied_volatility
         if event.quantity is None:
-            instrument.price = event.price
+            instrument.price = event.price or instrument.price
             continue
-        held[event.symbol] = held.get(event.symbol, 0) + event.quantity
-        portfolio.account.cash += cash_effect(round(event.quantity * instrument.multiplier), event.price, 0)
+        assert event.price is not None
+        short = twice and ((event.symbol, False) not in held if event.quantity > 0 else (event.symbol, True) in held)
+        side = (event.symbol, short)
+        held[side] = held.get(side, 0) + event.quantity
+        portfolio.account.cash += cash_effect(round(event.quantity * instrument.size), event.price, 0)
         # As in the graph: what has no quote is valued at its last fill.
-        instrument.price = instrument.price or event.price
-    return {symbol: quantity for symbol, quantity in held.items() if quantity}
+        instrument.price = event.price if instrument.price is None else instrument.price
+    return sorted((symbol, quantity) for (symbol, _), quantity in held.items() if quantity)
 
 
 def _known(portfolio: Portfolio, symbol: str, where: str) -> Instrument:
@@ -201,131 +157,241 @@ def _known(portfolio: Portfolio, symbol: str, where: str) -> Instrument:
     return instrument
 
 
-def _refuse(portfolio: Portfolio, held: dict[str, int], rules: Rulebook) -> None:
-    """Raise for what would make a wrong number: options, house rates, amounts beyond exact sums."""
-    for symbol in held:
-        if portfolio.instruments[symbol].type == "OPTION":
-            raise PortfolioError(f"positions: {symbol} is an option, and rulebook {rules.name} has no rule for options")
-    house = portfolio.house
-    if house.rates or house.long_rate is not None or house.short_rate is not None:
-        raise PortfolioError(f"house: rulebook {rules.name} has no house rates; leave the section out")
-    gross = sum(abs(_units(portfolio, held, s)) * (portfolio.instruments[s].price or 0.0) for s in held)
+def _refuse(portfolio: Portfolio, held: Held, rules: Rulebook) -> None:
+    """Raise for what would make a wrong number: options without rules or terms, amounts beyond exact sums."""
+    for symbol, quantity in held:
+        instrument = portfolio.instruments[symbol]
+        if instrument.type == "OPTION":
+            if rules.options is None:
+                raise PortfolioError(
+                    f"positions: {symbol} is an option, and rulebook {rules.name} has no rule for options"
+                )
+            if quantity % QUANTITY_SCALE:
+                raise PortfolioError(
+                    f"positions: expected whole contracts of {symbol}, found {quantity / QUANTITY_SCALE}"
+                )
+            if not portfolio.as_of:
+                raise PortfolioError(f"as_of: expected the evaluation instant, for {symbol} expires; found none")
+        if instrument.type == "INDEX":
+            raise PortfolioError(
+                f"positions: {symbol} is an index, which cannot be held; hold a fund or an option of it"
+            )
+    for symbol, instrument in portfolio.instruments.items():
+        if instrument.underlying is not None:
+            _known(portfolio, instrument.underlying, f"instruments.{symbol}.underlying")
+    gross = sum(
+        abs(quantity) / QUANTITY_SCALE * portfolio.instruments[s].size * (portfolio.instruments[s].price or 0.0)
+        for s, quantity in held
+    )
     if not gross * TICKS_PER_DOLLAR < EXACT_LIMIT:
         raise PortfolioError(f"positions: expected a gross value below $900 billion, found {gross:,.0f}")
 
 
-def _units(portfolio: Portfolio, held: dict[str, int], symbol: str) -> float:
-    return held[symbol] / QUANTITY_SCALE * portfolio.instruments[symbol].multiplier
+def _terms(portfolio: Portfolio, rules: Rulebook) -> tuple[Terms, list[str], list[str]]:
+    """What the symbols are; the names of their class groups; options whose price is a theoretical value."""
+    own = portfolio.instruments
+    rows = {name: row for row, name in enumerate(own)}
+    index = {name for name, found in own.items() if "index" in found.instrument_class and found.type == "INDEX"}
+    records = [
+        inputs.Instrument(
+            symbol=name,
+            multiplier=found.size,
+            expiry=None if found.expiry is None else Time(found.expiry),
+            exercise=found.exercise or ("EUROPEAN" if found.underlying in index else "AMERICAN"),
+            **{field: getattr(found, field) for field in _SAME},
+        )
+        for name, found in own.items()
+    ]
+    column = lambda name: np.array([getattr(found, name) for found in own.values()], np.float64)  # noqa: E731
+    beta = column("beta")
+    terms, names = describe(
+        records,
+        rows,
+        rules,
+        price=column("price"),
+        volatility=column("implied_volatility"),
+        beta=np.where(np.isnan(beta), rules.default_beta, beta),
+    )
+    without = np.flatnonzero((terms.type == OPTION) & np.isnan(terms.price) & ~np.isnan(terms.volatility))
+    what = terms.at(without)
+    contracts = contracts_of(what, terms.price[what.underlying], portfolio.as_of, rules.risk_free_rate)
+    if len(without):
+        terms.price[without] = values_at(contracts, np.zeros(1))[0]
+    listed = list(own)
+    return terms, names, [listed[row] for row in without.tolist()]
 
 
-def _block(
-    portfolio: Portfolio, held: dict[str, int], symbols: list[str], rules: Rulebook, offsets: list[int]
-) -> AccountBlock:
-    """The symbols as positions; the offsets say which of them share an account."""
-    accounts = len(offsets) - 1
-    # None becomes NaN.
-    price = np.array([portfolio.instruments[s].price for s in symbols], np.float64)
-    beta = np.array([portfolio.instruments[s].beta for s in symbols], np.float64)
+#: Fields of a document's instrument that a record of the stream has too, by the same name.
+_SAME = (
+    "type",
+    "underlying",
+    "strike",
+    "right",
+    "class_group",
+    "product_group",
+    "leverage",
+    "margin_eligible",
+    "average_daily_volume",
+    "sector",
+    "instrument_class",
+    "shares_outstanding",
+    "dividend_yield",
+    "conversion_ratio",
+)
+
+
+def _block(portfolio: Portfolio, held: Held, rules: Rulebook, terms: Terms, rows: dict[str, int]) -> AccountBlock:
+    """The account as a block of one."""
+    symbols = np.array([rows[symbol] for symbol, _ in held], np.int64)
+    size = np.array([portfolio.instruments[symbol].size for symbol, _ in held])
+    price = terms.price[symbols]
+    # An option needs the price of what underlies it, too.
+    missing = np.isnan(price) | np.isnan(terms.price[terms.underlying[symbols]])
+    underlying = terms.underlying[symbols]
+    given = np.array([found.beta is not None for found in portfolio.instruments.values()], np.bool_)
     return AccountBlock(
         instant=portfolio.as_of,
         rules=rules,
-        accounts=np.arange(accounts),
-        offsets=np.array(offsets, np.int64),
-        symbols=np.arange(len(symbols)),
-        quantity=np.array([_units(portfolio, held, s) for s in symbols], np.float64),
-        price=np.where(np.isnan(price), 0.0, price),
-        beta=np.where(np.isnan(beta), rules.default_beta, beta),
-        unreliable=np.isnan(price),
-        unpriced=np.isnan(price),
-        defaulted=np.isnan(beta),
-        cash=np.full(accounts, float(portfolio.account.cash)),
+        accounts=np.arange(1),
+        offsets=np.array([0, len(held)]),
+        symbols=symbols,
+        quantity=np.array([quantity / QUANTITY_SCALE for _, quantity in held]) * size,
+        price=np.where(missing, 0.0, price),
+        beta=terms.beta[symbols],
+        unreliable=missing,
+        unpriced=missing,
+        defaulted=~given[underlying] if len(given) else np.zeros(0, np.bool_),
+        cash=np.array([float(portfolio.account.cash)]),
+        terms=terms,
+        portfolio=np.array([portfolio.account.margin_type == "PORTFOLIO" and rules.portfolio is not None]),
     )
 
 
-def _lines(portfolio: Portfolio, held: dict[str, int], rules: Rulebook, addon: float) -> list[dict[str, Any]]:
-    """What the requirement is made of; the lines sum to it exactly.
-
-    The amounts are those of each position measured as an account of its own, where its weight is 100%. The add-on
-    is a threshold on size, so the positions charged are the largest ones, as far as the account's add-on reaches.
-    """
-    sources = sources_of(portfolio.rulebook)
-    symbols = sorted(s for s in held if portfolio.instruments[s].price is not None)
-    alone = _block(portfolio, held, symbols, rules, list(range(len(symbols) + 1)))
-    itemize_margin(alone)
-    charges = alone.measures["maintenance"].tolist(), alone.measures["addon"].tolist()
-    lines: list[dict[str, Any]] = []
-
-    def add(symbol: str, rule: str, text: str, ticks: float) -> None:
-        quantity = held[symbol] / QUANTITY_SCALE
-        line = {"rule": rule, "description": text, "symbols": [symbol], "quantity": quantity}
-        lines.append(line | {"requirement": _dollars(ticks)})
-
-    for symbol, ticks in zip(symbols, charges[0], strict=True):
-        rule = "short_rate" if held[symbol] < 0 else "long_rate"
-        add(symbol, rule, sources[rule], ticks)
-    text = f"{sources['concentration_threshold']}; {sources['concentration_rate']}"
-    for at in np.argsort(-alone.measures["gross"], kind="stable").tolist():
-        if addon > 0:
-            add(symbols[at], "concentration_rate", text, charges[1][at])
-            addon -= charges[1][at]
-    if addon:
-        raise RuntimeError(f"expected the lines of the add-on to sum to it, found {addon} ticks left")
-    return lines
+def _initial(case: _Case, found: lines.Lines, m: dict[str, Any], reasons: dict[str, str]) -> dict[str, float | None]:
+    names = ("initial_requirement", "reg_t_excess")
+    if case.rules.initial is None:
+        reasons["initial_requirement"] = f"rulebook {case.rules.name} has no initial margin rule"
+        reasons["reg_t_excess"] = f"rulebook {case.rules.name} has no Regulation T rule"
+        return dict.fromkeys(names)
+    if case.block.portfolio is not None and case.block.portfolio[0]:
+        why = "portfolio margin is in place of Regulation T, 12 CFR 220.1(b)(3)(i)"
+        reasons |= dict.fromkeys(names, why)
+        return dict.fromkeys(names)
+    regulation, initial = initial_requirements(case.block, found)
+    return dict(zip(names, (dollars(initial[0]), dollars(m["equity"] - regulation[0])), strict=True))
 
 
 def _stress(m: dict[str, Any], rules: Rulebook) -> dict[str, Any]:
     scenarios = [
         {
             "move": move,
-            "pnl": _dollars(pnl),
-            "equity": _dollars(m["equity"] + pnl),
-            "excess_fixed": _dollars(m["excess"] + pnl),
-            "requirement_restressed": _dollars(again),
-            "excess_restressed": _dollars(m["equity"] + pnl - again),
+            "pnl": dollars(pnl),
+            "equity": dollars(m["equity"] + pnl),
+            "excess_fixed": dollars(m["excess"] + pnl),
+            "requirement_restressed": dollars(again),
+            "excess_restressed": dollars(m["equity"] + pnl - again),
         }
         for move, pnl, again in zip(rules.spy_moves, m["stress_pnl"], m["stress_requirement"], strict=True)
     ]
-    return {"beta_weighted_exposure": _dollars(m["exposure"]), "scenarios": scenarios}
+    return {"beta_weighted_exposure": dollars(m["exposure"]), "scenarios": scenarios}
 
 
-def _trigger(block: AccountBlock, reasons: dict[str, str]) -> dict[str, float | None] | None:
-    """The market value at which equity equals maintenance, without the add-on (rules.md section 1).
+def _portfolio_margin(case: _Case, m: dict[str, Any]) -> dict[str, Any]:
+    rules = case.rules
+    if rules.portfolio is None:
+        # The seed nets the whole account: it is one class group.
+        pnl = [dollars(amount) for amount in m["tims_pnl"]]
+        grid: dict[str, Any] = {"points": list(rules.tims_moves), "pnl": pnl, "worst_loss": dollars(m["worst_loss"])}
+        group = {"class_group": "ACCOUNT", **grid}
+        return {"requirement": dollars(-m["worst_loss"]), "minimum_charge": None, "class_groups": [group]}
+    grouped = ClassGroups(case.block)
+    found = grouped.lines()
+    groups = [
+        {
+            "class_group": case.group_names[group],
+            "points": list(rules.portfolio.points[grouped.class_name(place)]),
+            "pnl": [dollars(amount) for amount in grouped.pnl[:, place]],
+            "worst_loss": dollars(-grouped.losses[place]),
+        }
+        for place, group in enumerate(grouped.group.tolist())
+    ]
+    symbols = [symbol for symbol, _ in case.held]
+    return {
+        "requirement": dollars(-m["worst_loss"]),
+        "minimum_charge": dollars(grouped.minimum[0]),
+        "class_groups": groups,
+        "lines": explain(found, case.block, case.units, symbols, case.sources),
+    }
 
-    Long: debit / (1 - m). Short: credit / (1 + m). The price is that value over the units of a single symbol.
+
+def _trigger(case: _Case, reasons: dict[str, str]) -> dict[str, float | None] | None:
+    """The market value at which equity equals maintenance, without add-ons (rules.md section 1).
+
+    Long: debit / (1 - m). Short: credit / (1 + m), or by the dollars a share. The price is that value over the units of
+    a single symbol.
     """
-    rules, cash, units = block.rules, float(block.cash[0]), block.quantity
+    block, cash, units = case.block, float(case.block.cash[0]), case.block.quantity
+    assert block.terms is not None
     why = None
     if not len(units) or block.unpriced.any():
         why = "needs at least one position, and a price for each"
+    elif (block.terms.type[block.symbols] == OPTION).any():
+        why = "options have no single trigger value"
     elif (units > 0).any() and (units < 0).any():
         why = "long and short positions together have no single trigger value"
     elif units[0] > 0 and cash >= 0:
         why = "no debit: no fall in value causes a maintenance deficiency"
     elif units[0] < 0 and cash <= 0:
         why = "no credit: the short value is deficient at any price"
-    if why:
-        reasons["trigger"] = why
-        return None
-    value = -cash / (1 - rules.long_rate) if units[0] > 0 else cash / (1 + rules.short_rate)
-    if len(units) > 1:
-        reasons["trigger.price"] = "more than one symbol: only the total value has a trigger"
-    price = round(value / abs(float(units[0]))) / TICKS_PER_DOLLAR if len(units) == 1 else None
-    return {"value": _dollars(round(value)), "price": price}
+    if why is None:
+        value = _trigger_value(case)
+        if value is not None:
+            price = round(value / abs(float(units[0]))) / TICKS_PER_DOLLAR if len(units) == 1 else None
+            if len(units) > 1:
+                reasons["trigger.price"] = "more than one symbol: only the total value has a trigger"
+            return {"value": dollars(round(value)), "price": price}
+        why = "no change of value, the same for every position, brings equity to the requirement"
+    reasons["trigger"] = why
+    return None
 
 
-def _reasons(portfolio: Portfolio, held: dict[str, int], rules: Rulebook) -> dict[str, str]:
+def _trigger_value(case: _Case) -> float | None:
+    """Ticks of market value at which equity equals maintenance, if every price changes by the same factor."""
+    block = case.block
+    total = float(np.abs(block.values).sum()) * TICKS_PER_DOLLAR
+
+    def excess(factor: float) -> float:
+        moved = replace(block, price=block.price * factor)
+        found = lines_of(moved)
+        own = found.rule < lines.ADDONS
+        return float(block.cash[0]) + float((found.equity - found.requirement)[own].sum())
+
+    # Beyond the last sign change of a thousandfold there is none that matters.
+    factors = np.geomspace(1e-3, 1e3, 25)
+    signs = np.sign([excess(factor) for factor in factors])
+    for at in np.flatnonzero(signs[:-1] * signs[1:] <= 0).tolist():
+        return float(brentq(excess, factors[at], factors[at + 1], xtol=1e-13)) * total
+    return None
+
+
+def _reasons(case: _Case) -> dict[str, str]:
     """Why figures are null, and which inputs of held symbols the rulebook does not look at."""
-    book = f"rulebook {rules.name}"
-    reasons = {name: f"{book} {why}" for name, why in _ABSENT.items()}
-    reasons["portfolio_margin.minimum_charge"] = f"{book} has no minimum charge per contract"
-    for symbol in sorted(held):
-        instrument = portfolio.instruments[symbol]
-        for name, plain in (("leverage", 1.0), ("margin_eligible", True)):
-            if getattr(instrument, name) != plain:
-                reasons[f"instruments.{symbol}.{name}"] = f"not used: {book} has one rate a side"
+    rules, book, reasons = case.rules, f"rulebook {case.rules.name}", {}
+    if rules.options is None:
+        reasons["pairings"] = f"{book} has no offset or strategy rules: every position stands alone"
+        reasons["portfolio_margin.minimum_charge"] = f"{book} has no minimum charge per contract"
+        for symbol, _ in case.held:
+            instrument = case.portfolio.instruments[symbol]
+            for name, plain in (("leverage", 1.0), ("margin_eligible", True)):
+                if getattr(instrument, name) != plain:
+                    reasons[f"instruments.{symbol}.{name}"] = f"not used: {book} has one rate a side"
+    reasons["intraday"] = (
+        f"{book} has no intraday margin rule" if rules.intraday is None else "the document has no transactions"
+    )
     return reasons
 
 
-def _dollars(ticks: float) -> float:
+def dollars(ticks: float) -> float:
+    """Ticks as dollars; never a negative zero."""
     # Adding zero turns -0.0 into 0.0.
     return float(ticks) / TICKS_PER_DOLLAR + 0.0

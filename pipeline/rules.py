@@ -1,10 +1,14 @@
-"""Rulebooks from conf/rules: YAML in, validated, a frozen Rulebook out; its version is the hash of its text."""
+"""Rulebooks from conf/rules: YAML in, validated, a frozen Rulebook out; its version is the hash of its text.
+
+A house book names the book that it layers on. Its parameters replace those of the same name; its version is the hash of
+both texts.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_type_hints
 
 import pydantic
 
@@ -13,23 +17,46 @@ from risk.rulebook import Rulebook
 from schemas.ids import digest
 from schemas.scalars import Time
 
+Parameters = dict[str, Parameter[Any]]
+#: The sections of a file whose parameters stand beside each other in a Rulebook of their own.
+SECTIONS = ("stock", "options", "initial", "portfolio", "intraday", "house")
+
 
 class RulebookFile(pydantic.BaseModel, extra="forbid"):
-    """A rulebook file."""
+    """A rulebook file: `parameters` for every book, and a section for each set of rules that it has."""
 
     name: str
     effective_at: dt.datetime
-    parameters: dict[str, Parameter[Any]]
+    layers_on: str | None = None
+    parameters: Parameters = {}
+    stock: Parameters | None = None
+    options: Parameters | None = None
+    initial: Parameters | None = None
+    portfolio: Parameters | None = None
+    intraday: Parameters | None = None
+    house: Parameters | None = None
+
+    def sections(self) -> dict[str, Parameters]:
+        """The parameters by section; those of every book under an empty name."""
+        found = {name: getattr(self, name) for name in SECTIONS}
+        return {"": self.parameters} | {name: section for name, section in found.items() if section is not None}
+
+    def on(self, base: Mapping[str, Parameters]) -> dict[str, Parameters]:
+        """The sections of this file over those of another."""
+        own = self.sections()
+        return {name: {**base.get(name, {}), **own.get(name, {})} for name in {**base, **own}}
 
 
 def load_rulebook(name: str) -> Rulebook:
     """A rulebook by name (conf/rules/NAME.yaml) or by path. Raises ConfigurationError."""
-    file, text = load("rules", name, RulebookFile)
+    file, sections, text = _layered(name)
+    values = {where: {key: parameter.value for key, parameter in named.items()} for where, named in sections.items()}
     head: dict[str, Any] = {"name": file.name, "version": digest(text.encode())[:12]}
-    values = {key: parameter.value for key, parameter in file.parameters.items()}
     try:
         head["effective_at"] = int(Time.parse(file.effective_at))
-        return pydantic.TypeAdapter(Rulebook).validate_python(head | values)
+        for where, named in values.items():
+            _check_names(where, named)
+        return pydantic.TypeAdapter(Rulebook).validate_python(head | values.pop("") | values)
     except (ValueError, TypeError) as error:
         raise refused("rules", name, error) from error
 
@@ -40,6 +67,35 @@ def load_rulebooks(names: Iterable[str]) -> tuple[Rulebook, ...]:
 
 
 def sources_of(name: str) -> dict[str, str]:
-    """The citation of every parameter of a rulebook. Raises ConfigurationError."""
-    file, _ = load("rules", name, RulebookFile)
-    return {key: parameter.source for key, parameter in file.parameters.items()}
+    """The citation of every parameter of a rulebook, those of a section as section.name. Raises ConfigurationError."""
+    _, sections, _ = _layered(name)
+    return {
+        f"{where}.{key}" if where else key: parameter.source
+        for where, named in sections.items()
+        for key, parameter in named.items()
+    }
+
+
+def _check_names(where: str, named: Mapping[str, Any]) -> None:
+    """Raise ValueError for a parameter that no rule asks for."""
+    known = {name: kind for name, kind in get_type_hints(Rulebook).items() if name not in SECTIONS}
+    if where:
+        kind = get_type_hints(Rulebook)[where]
+        known = get_type_hints(get_args(kind)[0] if get_args(kind) else kind)
+    for name in named:
+        if name not in known:
+            raise ValueError(f"{where}{'.' * bool(where)}{name}: expected one of {', '.join(sorted(known))}")
+
+
+def _layered(name: str, above: tuple[str, ...] = ()) -> tuple[RulebookFile, dict[str, Parameters], str]:
+    """A file, its sections over those that it layers on, and the texts of both."""
+    file, text = load("rules", name, RulebookFile)
+    if file.layers_on is None:
+        return file, file.sections(), text
+    if file.layers_on in above or file.layers_on == name:
+        raise refused("rules", name, f"layers_on: expected no circle, found {' on '.join([*above, name])} again")
+    base, sections, below = _layered(file.layers_on, (*above, name))
+    if file.effective_at < base.effective_at:
+        at = f"expected at or after {base.effective_at} of {base.name}, which it layers on"
+        raise refused("rules", name, f"effective_at: {at}, found {file.effective_at}")
+    return file, file.on(sections), below + text

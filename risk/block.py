@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.rulebook import Rulebook
+from risk.terms import Terms
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(slots=True)
@@ -53,6 +57,9 @@ class AccountBlock(Accounts):
       unreliable: (p,) whether the price is stale, halted or missing.
       unpriced: (p,) whether there is no price at all; such a position is valued at nothing and excluded.
       defaulted: (p,) whether beta is the rulebook's default.
+      terms: what the symbols are, by row; None under a rulebook with one rate a side.
+      portfolio: (n,) whether an account is on portfolio margin; none is unless given.
+      house: (2, n) rates that the house asks each account for at least, long and short; none unless given.
       values: (p,) dollars, signed.
     """
 
@@ -64,6 +71,9 @@ class AccountBlock(Accounts):
     unreliable: NDArray[np.bool_]
     unpriced: NDArray[np.bool_]
     defaulted: NDArray[np.bool_]
+    terms: Terms | None = None
+    portfolio: NDArray[np.bool_] | None = None
+    house: Floats | None = None
     values: Floats = field(init=False)
     _counts: Ints = field(init=False)
     _all_hold: bool = field(init=False)
@@ -90,9 +100,13 @@ class AccountBlock(Accounts):
         # Mostly none is; to see that costs a tenth of a sum.
         return self.sums(np.where(chosen, amounts, 0.0)) if chosen.any() else np.zeros(len(self.accounts))
 
-    def per_position(self, amounts: Floats) -> Floats:
-        """Spread (..., n) per-account amounts over the accounts' positions: (..., p)."""
-        return np.repeat(amounts, self._counts, axis=-1)
+    def per_position(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Spread (..., n) values of the accounts over their positions: (..., p)."""
+        return np.repeat(values, self._counts, axis=-1)
+
+    def owners(self) -> Ints:
+        """(p,) place of each position's account."""
+        return self.per_position(np.arange(len(self.accounts)))
 
 
 def joined(parts: Sequence[Accounts]) -> Accounts:
@@ -112,6 +126,14 @@ def runs(starts: Ints, counts: Ints) -> Ints:
     """(sum of counts,) start, start + 1, ... of each of (n,) runs, one after another."""
     total = int(counts.sum())
     return np.arange(total) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+
+
+def matches(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Places of every pair of equal keys, those of the left one in order."""
+    order = np.argsort(right, kind="stable")
+    first, end = (np.searchsorted(right[order], left, side=side) for side in ("left", "right"))
+    counts = end - first
+    return np.repeat(np.arange(len(left)), counts), order[runs(first, counts)]
 
 
 #: Adds columns to the measures of a block.

@@ -1,20 +1,28 @@
-"""Market value, equity and the seed's maintenance requirement.
+"""Equity and requirement of every account of a block, under the rules that its rulebook has.
 
-Equity = cash + long market value - short market value. The requirement is summed by side, never netted
-(rules.md section 1), at the rulebook's rates; a position above the concentration threshold of *gross* market
-value (strictly) adds a further rate on its own value (rules.md section 5, seed rule).
+With one rate a side (the seed): equity = cash + long market value - short market value; the requirement is summed by
+side, never netted (rules.md section 1), and a position above the concentration threshold of *gross* market value
+(strictly) adds a further rate on its own value. Under stock and option rules both are the sums of lines, by the regime
+of the account: strategy-based (risk.strategy) or portfolio margin (risk.tims).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from risk.amounts import Floats, share, ticks
+from risk import lines
+from risk.amounts import Floats, Ints, share, ticks
 from risk.block import AccountBlock
+from risk.house import add_ons, concentration, house_rates
+from risk.lines import Lines, joined_lines
+from risk.strategy import margin_positions
+from risk.terms import OPTION
+from risk.tims import ClassGroups
 
 
 def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats, Floats]:
-    """Maintenance, concentration add-on and gross market value of position values.
+    """Maintenance, concentration add-on and gross market value of position values, at one rate a side.
 
     Args:
       values: (..., p) signed market values in ticks; leading axes are scenarios.
@@ -37,6 +45,42 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
     return maintenance, addon, gross
 
 
+def lines_of(block: AccountBlock) -> Lines:
+    """What each account of a block requires, and what its positions are worth as equity beside cash."""
+    held = ~block.unpriced & (block.quantity != 0)
+    on_portfolio = np.zeros(len(block.accounts), np.bool_) if block.portfolio is None else block.portfolio
+    by_portfolio = block.per_position(on_portfolio)
+    beside = concentration(block, block.sums(np.where(held, np.abs(ticks(block.values)), 0.0)))
+    if block.rules.options is None:
+        return joined_lines([_at_one_rate(block, np.flatnonzero(held)), beside])
+    parts = [margin_positions(block, house_rates(block), ~by_portfolio), beside, *add_ons(block)]
+    parts = [part.at(~on_portfolio[part.account]) for part in parts]
+    if on_portfolio.any():
+        parts += [ClassGroups(block, by_portfolio).lines(), _at_market(block, np.flatnonzero(held & by_portfolio))]
+    return joined_lines(parts)
+
+
+def _at_one_rate(block: AccountBlock, at: Ints) -> Lines:
+    rules, values = block.rules, ticks(block.values[at])
+    short = values < 0
+    rule = np.where(short, lines.SHORT, lines.LONG)
+    amount = np.rint(np.abs(values) * np.where(short, rules.short_rate, rules.long_rate))
+    return Lines.each(block.owners()[at], rule, amount, values, at, block.quantity[at])
+
+
+def _at_market(block: AccountBlock, at: Ints) -> Lines:
+    """What positions on portfolio margin are worth, (g)(2): all at market."""
+    rule, zero = np.full(len(at), lines.AT_MARKET), np.zeros(len(at))
+    return Lines.each(block.owners()[at], rule, zero, ticks(block.values[at]), at, block.quantity[at])
+
+
+def _without_value(block: AccountBlock) -> NDArray[np.bool_]:
+    """(p,) options of strategy-based accounts: in equity they are worth what a line says."""
+    assert block.terms is not None
+    option = block.terms.type[block.symbols] == OPTION
+    return option if block.portfolio is None else option & ~block.per_position(block.portfolio)
+
+
 def compute_margin(block: AccountBlock) -> None:
     """Add what the ladder decides on to the block's measures: gross, requirement, equity, excess in ticks, validity."""
     _compute(block)
@@ -51,6 +95,10 @@ def itemize_margin(block: AccountBlock) -> None:
     add["maintenance"], add["addon"] = maintenance, addon
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
+    if block.rules.options is not None:
+        values = np.where(_without_value(block), 0.0, ticks(block.values))
+        add["short_market_value"] = block.sums(np.maximum(-values, 0.0))
+        add["long_market_value"] = add["equity"] - block.cash + add["short_market_value"]
     add["defaulted_share"] = share(block.sums_where(block.defaulted, np.abs(ticks(block.values))), gross)
     add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
 
@@ -59,11 +107,20 @@ def _compute(block: AccountBlock) -> tuple[Floats, Floats, Floats]:
     """Add the measures of compute_margin; (n,) each: maintenance, add-on and net value, in ticks."""
     add = block.measures
     values = ticks(block.values)
-    maintenance, addon, gross = requirement_of(values, block)
-    net = block.sums(values)
+    if block.rules.options is None:
+        maintenance, addon, gross = requirement_of(values, block)
+        worth = net = block.sums(values)
+    else:
+        found, accounts = lines_of(block), len(block.accounts)
+        beside = found.rule >= lines.ADDONS
+        maintenance, addon = (
+            found.sums(np.where(some, found.requirement, 0.0), accounts) for some in (~beside, beside)
+        )
+        gross, net = block.sums(np.abs(values)), block.sums(values)
+        worth = found.sums(found.equity, accounts)
     add["gross"] = gross
     add["requirement"] = maintenance + addon
-    add["equity"] = block.cash + net
+    add["equity"] = block.cash + worth
     add["excess"] = add["equity"] - add["requirement"]
     add["stale_share"] = share(block.sums_where(block.unreliable, np.abs(values)), gross)
     add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)

@@ -54,12 +54,14 @@ class Contracts:
 
 
 def values_at(contracts: Contracts, moves: Floats) -> Floats:
-    """(k, n) dollars of n contracts at k moves of their spots, fractions; volatility and time as they are.
+    """(k, n) dollars of n contracts at moves of their spots, fractions; volatility and time as they are.
+
+    moves: (k,) the same for all, or (k, n); above -1.
 
     An American call without a dividend is worth what the European one is, for exercise gives its time value away.
     """
-    spots = contracts.spot * (1.0 + np.asarray(moves)[:, None])
-    out = european(contracts, spots)
+    moves = np.broadcast_to(moves if moves.ndim == 2 else moves[:, None], (len(moves), len(contracts.spot)))
+    out = european(contracts, contracts.spot * (1.0 + moves))
     early = contracts.american & (contracts.years > 0) & ((contracts.sign < 0) | (contracts.dividend_yield > 0))
     early &= (contracts.sign > 0) | (contracts.rate > 0)
     spread = contracts.volatility * np.sqrt(contracts.years)
@@ -71,7 +73,7 @@ def values_at(contracts: Contracts, moves: Floats) -> Floats:
         places = places[np.argsort(spread[places])]
         for first in range(0, len(places), TOGETHER):
             some = places[first : first + TOGETHER]
-            out[:, some] = _american(contracts.at(some), np.asarray(moves), steps)
+            out[:, some] = _american(contracts.at(some), moves[:, some], steps)
     return out
 
 
@@ -92,8 +94,8 @@ def _black(forward: Floats, strike: Floats, deviation: Floats, sign: Floats) -> 
 
 
 def _american(contracts: Contracts, moves: Floats, steps: int) -> Floats:
-    """(k, n) values at k moves: the European one, and what exercise adds to it by two trees, extrapolated."""
-    spots = contracts.spot * (1.0 + moves[:, None])
+    """(k, n) values at (k, n) moves: the European one, and what exercise adds to it by two trees, extrapolated."""
+    spots = contracts.spot * (1.0 + moves)
     exercised, without = contracts.sign * (spots - contracts.strike), european(contracts, spots)
     fine, coarse = (_premium(contracts, moves, count) for count in (steps, steps // 2))
     # Where one tree exercises the price is next to where both would, and there is no error to extrapolate.
@@ -116,7 +118,8 @@ def _premium(contracts: Contracts, moves: Floats, steps: int) -> Floats:
     above = discount / (1.0 + np.exp(up))
     below = discount - above
     # The root has a node each two ups, and beyond the widest spot as many as a cubic needs on either side of it.
-    reach = int(np.ceil(np.abs(np.log1p(moves)).max() / (2.0 * up.min()))) + 4
+    places = np.log1p(moves) / (2.0 * up)
+    reach = int(np.ceil(np.abs(places).max())) + 4
     nodes = 2 * reach + 1 + (steps - 1)
     # Spots, as of today's forward, of the last layer but one; those of every other layer stand between them.
     grid = c.spot * np.exp(up * (2 * np.arange(nodes) - (nodes - 1))[:, None])
@@ -136,7 +139,6 @@ def _premium(contracts: Contracts, moves: Floats, steps: int) -> Floats:
     alive = (value > exercise).sum(axis=0)
     lowest = np.where(c.sign < 0, len(value) - alive, 0) - reach
     highest = np.where(c.sign < 0, len(value), alive) - reach
-    places = np.log1p(moves)[:, None] / (2.0 * up)
     first = np.minimum(np.maximum(np.floor(places).astype(np.int64) - 1, lowest), highest - 4)
     premium = _interpolated(value - held, places - first, np.clip(first + reach, 0, len(value) - 4))
     return np.where((places > lowest - 1) & (places < highest), premium, np.inf)

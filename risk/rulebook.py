@@ -2,12 +2,151 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Of each type of symbol, or of each class of underlying, what a rule says; the names are those of risk.terms.
+ByName = Mapping[str, float]
+
+#: (up to and including, rate) with rising bounds; the last bound is infinite.
+Tiers = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StockRules:
+    """Maintenance of what is no option, FINRA 4210(c) and (e)(1). Dollars a share, or fractions of value."""
+
+    low_price: float
+    low_price_per_share: float
+    low_price_rate: float
+    per_share: float
+    ineligible_rate: float
+    leveraged_cap: float
+    same_security_rate: float
+    convertible_rate: float
+    type_rates: ByName
+    broken_fund_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRules:
+    """Maintenance of listed options and their offsets, FINRA 4210(f)(2).
+
+    Fields:
+      rates, minimums: of the underlying's value (a put's minimum: of its aggregate exercise price), by class.
+      valued_after: months to expiry beyond which a long option may be given value, at valued_rate.
+      hedge_rate, collar_rate: of the aggregate exercise price. box_rate: of the difference between two of them.
+    """
+
+    rates: ByName
+    minimums: ByName
+    valued_after: int
+    valued_rate: float
+    hedge_rate: float
+    collar_rate: float
+    box_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class InitialRules:
+    """Regulation T, 12 CFR 220.12, and the minimum equity of FINRA 4210(b)(4) in dollars."""
+
+    long_rate: float
+    short_rate: float
+    minimum_equity: float
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioRules:
+    """Portfolio margin, FINRA 4210(g).
+
+    Fields:
+      points: the valuation points of each class of underlying, fractions of its price, the lowest first.
+      minimum_per_unit: dollars, times the multiplier, of each option contract.
+      convertible_rate: of what a convertible is worth beyond what it converts into.
+      ineligible_long_rate, ineligible_short_rate: of what is no margin security.
+      class_groups: symbol -> the class group that it belongs to, where that is not named for its underlying.
+      class_of_group, product_group_of: of a class group. product_offsets: of a product group, the share of a gain that
+        another class group's loss at the same point may be reduced by.
+      minimum_equity: dollars that an account must have, by how it is monitored.
+      stress_range, riskiest_range, riskiest, rest_range: house overlays: a wider range for all class groups, and a
+        range for so many of the riskiest beside another for the rest. Zero: none.
+    """
+
+    points: Mapping[str, tuple[float, ...]]
+    minimum_per_unit: float
+    convertible_rate: float
+    ineligible_long_rate: float
+    ineligible_short_rate: float
+    class_groups: Mapping[str, str]
+    class_of_group: Mapping[str, str]
+    product_group_of: Mapping[str, str]
+    product_offsets: ByName
+    minimum_equity: ByName
+    stress_range: float = 0.0
+    riskiest_range: float = 0.0
+    riskiest: int = 0
+    rest_range: float = 0.0
+
+    def __post_init__(self) -> None:
+        lengths = {len(points) for points in self.points.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"portfolio.points: expected as many for every class, found {sorted(lengths)}")
+        unknown = set(self.product_group_of.values()) - self.product_offsets.keys()
+        if unknown:
+            raise ValueError(f"portfolio.product_offsets: expected one for {', '.join(sorted(unknown))}, found none")
+
+
+@dataclass(frozen=True, slots=True)
+class IntradayRules:
+    """Intraday margin, FINRA 4210(d)(2). Shares of equity, dollars, business days, calendar days."""
+
+    minor_share: float
+    minor_amount: float
+    capital_days: int
+    outstanding_days: int
+    restriction_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class HouseRules:
+    """What a firm asks for beyond FINRA's minimum: rates that a position must at least be margined at, and add-ons.
+
+    Fields:
+      long_rate, short_rate, symbol_rates, account_rates: fractions of value. price_rates: by the price of a share.
+      issuer_long, issuer_short: add-on by an issuer's share of gross value. liquidity: by days of average volume.
+      ownership: by share of what is outstanding. sector: by a sector's share of gross value, where no issuer is above
+        sector_unless.
+      debit_above: dollars of debit below which no add-on is charged.
+    """
+
+    long_rate: float = 0.0
+    short_rate: float = 0.0
+    symbol_rates: ByName = field(default_factory=dict)
+    account_rates: ByName = field(default_factory=dict)
+    price_rates: Tiers = ()
+    issuer_long: Tiers = ()
+    issuer_short: Tiers = ()
+    liquidity: Tiers = ()
+    ownership: Tiers = ()
+    sector: Tiers = ()
+    sector_unless: float = 1.0
+    debit_above: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("price_rates", "issuer_long", "issuer_short", "liquidity", "ownership", "sector"):
+            bounds = [bound for bound, _ in getattr(self, name)]
+            if bounds != sorted(bounds) or (bounds and bounds[-1] != float("inf")):
+                raise ValueError(f"house.{name}: expected rising bounds and .inf as the last one, found {bounds}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """One version of the rules. Rates and shares are fractions, moves are fractions of price, times are seconds."""
+    """One version of the rules. Rates and shares are fractions, moves are fractions of price, times are seconds.
+
+    A book without option rules has one rate a side for everything, as the seed has; without portfolio rules its grid
+    is tims_moves for everything.
+    """
 
     name: str
     version: str
@@ -30,6 +169,13 @@ class Rulebook:
     call_due_sessions: int
     publish_move: float
     heartbeat: int
+    risk_free_rate: float = 0.0
+    stock: StockRules | None = None
+    options: OptionRules | None = None
+    initial: InitialRules | None = None
+    portfolio: PortfolioRules | None = None
+    intraday: IntradayRules | None = None
+    house: HouseRules = HouseRules()
 
     def __post_init__(self) -> None:
         if self.severe_move not in self.spy_moves:
@@ -40,6 +186,8 @@ class Rulebook:
             raise ValueError("call_release: expected between 0 and warning_release")
         if self.long_rate <= 0 or self.short_rate <= 0:
             raise ValueError("long_rate, short_rate: expected above 0")
+        if (self.stock is None) != (self.options is None):
+            raise ValueError("stock, options: expected both or neither")
 
     @property
     def label(self) -> str:

@@ -1,33 +1,85 @@
 """The beta-weighted SPY ladder (rules.md section 6).
 
-A SPY move m moves a stock by beta x m, never below -100%. Two conventions are reported: the requirement held at
-its base and the requirement recomputed at the stressed prices.
+A SPY move m moves a stock by beta x m, never below -100%; an option is revalued in full at what underlies it then. Two
+conventions are reported: the requirement held at its base and the requirement recomputed at the stressed prices.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
-from risk.margin import requirement_of
+from risk.margin import lines_of, requirement_of
+from risk.terms import OPTION
+from risk.valuation import gains, with_volatility
+
+#: Of the spot, to either side: what an option gains from one to the other is its delta.
+_BUMP = 0.01
 
 
 def run_severe(block: AccountBlock) -> None:
     """Add severe_equity (n,), after the rulebook's severe move, to the measures, in ticks."""
-    pnl = _pnl(np.asarray(block.rules.severe_move), block)
+    pnl = _pnl(np.array([block.rules.severe_move]), block)[0]
     block.measures["severe_equity"] = block.measures["equity"] + block.sums(pnl)
 
 
 def run_stress(block: AccountBlock) -> None:
     """Add exposure (n,), stress_pnl and stress_requirement (moves, n) to the measures, in ticks."""
-    pnl = _pnl(np.asarray(block.rules.spy_moves)[:, None], block)
-    maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
-    block.measures["exposure"] = block.sums(ticks(block.values * block.beta))
-    block.measures["stress_pnl"] = block.sums(pnl)
-    block.measures["stress_requirement"] = maintenance + addon
+    moves = np.asarray(block.rules.spy_moves)
+    add = block.measures
+    if block.rules.options is None:
+        pnl = _pnl(moves, block)
+        maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
+        add["exposure"] = block.sums(ticks(block.values * block.beta))
+        add["stress_requirement"] = maintenance + addon
+    else:
+        # Once, for what a price implies must not be found anew at a moved one.
+        block = _with_volatilities(block)
+        pnl, again = _pnl(moves, block), [lines_of(_moved(block, move)) for move in moves[:, None]]
+        up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]))
+        add["exposure"] = block.sums(ticks(block.quantity * (up - down) / (2 * _BUMP) * block.beta))
+        add["stress_requirement"] = np.stack([found.sums(found.requirement, len(block.accounts)) for found in again])
+    add["stress_pnl"] = block.sums(pnl)
 
 
 def _pnl(moves: Floats, block: AccountBlock) -> Floats:
-    """Of each position (..., p), in ticks."""
-    return ticks(block.values * np.maximum(moves * block.beta, -1.0))
+    """(moves, p) ticks of each position."""
+    if block.rules.options is None:
+        return ticks(block.values * np.maximum(moves[:, None] * block.beta, -1.0))
+    block = _with_volatilities(block)
+    assert block.terms is not None
+    return ticks(block.quantity * _gains(block, moves[:, None] * block.terms.beta))
+
+
+def _gains(block: AccountBlock, moves: Floats) -> Floats:
+    """(k, p) dollars that a unit of each position gains at (k, symbols) moves of what underlies it."""
+    assert block.terms is not None
+    at = np.flatnonzero(~block.unpriced)
+    symbols, row = np.unique(block.symbols[at], return_inverse=True)
+    moves = np.broadcast_to(moves, (len(moves), len(block.terms.price)))[:, symbols]
+    out = np.zeros((len(moves), len(block.symbols)))
+    out[:, at] = gains(block.terms, symbols, moves, block.instant, block.rules.risk_free_rate)[:, row]
+    return out
+
+
+def _with_volatilities(block: AccountBlock) -> AccountBlock:
+    assert block.terms is not None
+    symbols = np.unique(block.symbols[~block.unpriced])
+    market, _ = with_volatility(block.terms, symbols, block.instant, block.rules.risk_free_rate)
+    return block if market is block.terms else replace(block, terms=market)
+
+
+def _moved(block: AccountBlock, move: Floats) -> AccountBlock:
+    """The block after a SPY move, (1,)."""
+    market = block.terms
+    assert market is not None
+    share = np.maximum(move * market.beta, -1.0)
+    price = np.where(market.type == OPTION, market.price, market.price * (1.0 + share))
+    option = market.type[block.symbols] == OPTION
+    gained = _gains(block, share[None])[0]
+    own = np.where(option, block.price + gained, block.price * (1.0 + share[block.symbols]))
+    price[block.symbols[option]] = own[option]
+    return replace(block, price=own, terms=replace(market, price=price))

@@ -19,6 +19,19 @@ Factor = Annotated[float, msgspec.Meta(ge=-1e3, le=1e3)]
 _LARGEST = 2**63 - 1
 Whole = Annotated[int, msgspec.Meta(ge=-_LARGEST - 1, le=_LARGEST)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10)]
+Type = Literal[
+    "STOCK",
+    "ETF",
+    "ETN",
+    "INDEX",
+    "OPTION",
+    "CONVERTIBLE",
+    "WARRANT",
+    "SECURITY_FUTURE",
+    "MONEY_MARKET",
+    "EXEMPT_FUND",
+]
+Class = Literal["equity", "narrow_index", "broad_index", "high_cap_broad_index"]
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -75,10 +88,14 @@ class Beta(Input, frozen=True, kw_only=True):
 
 
 class Instrument(Input, frozen=True, kw_only=True):
-    """What a symbol is. Strike in dollars, multiplier in units of the underlying, leverage as a factor."""
+    """What a symbol is. Strike in dollars, multiplier in units of the underlying, leverage as a factor.
+
+    instrument_class, leverage and dividend_yield are of what underlies an option; conversion_ratio is units of the
+    underlying that one unit is exchanged for.
+    """
 
     symbol: Id
-    type: Literal["STOCK", "ETF", "INDEX", "OPTION"] = "STOCK"
+    type: Type = "STOCK"
     underlying: Id | None = None
     strike: Dollars | None = None
     expiry: Time | None = None
@@ -91,6 +108,10 @@ class Instrument(Input, frozen=True, kw_only=True):
     margin_eligible: bool = True
     average_daily_volume: Positive | None = None
     sector: str | None = None
+    instrument_class: Class = "equity"
+    shares_outstanding: Positive | None = None
+    dividend_yield: Rate | None = None
+    conversion_ratio: Positive | None = None
 
 
 class Account(Input, frozen=True, kw_only=True):

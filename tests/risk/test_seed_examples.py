@@ -160,6 +160,9 @@ def test_nulls_have_reasons() -> None:
     assert {*nulls, "portfolio_margin.minimum_charge"} <= set(result["reasons"])
 
 
+OPTION = {"type": "OPTION", "price": 2, "underlying": "A", "right": "PUT", "strike": 9, "expiry": "2026-12-18"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -167,11 +170,12 @@ def test_nulls_have_reasons() -> None:
         ({"account": {"cash": "lots"}}, "account.cash: expected a decimal number, found 'lots'"),
         ({"positions": [{"symbol": "Z", "quantity": 1}]}, "positions.0.symbol: expected a symbol described"),
         ({"positions": [{"symbol": "A", "quantity": 1}] * 2}, "positions.1.symbol: expected each symbol once"),
-        ({"instruments": {"A": {"type": "OPTION", "price": 2}}}, "A is an option, and rulebook seed has no rule"),
-        ({"instruments": {"A": {"price": -2}}}, "instruments.A.price: .* greater than 0, found -2"),
+        ({"instruments": {"A": OPTION}}, "A is an option, and rulebook seed has no rule"),
+        ({"instruments": {"A": {"type": "OPTION", "price": 2}}}, "instruments.A: an option needs underlying, right"),
+        ({"instruments": {"A": {"price": -2}}}, "instruments.A.price: .* greater than or equal to 0, found -2"),
         ({"instruments": {"A": {"price": 1e12}}}, "below \\$900 billion"),
         ({"house": {"rates": {"A": 0.4}}}, "rulebook seed has no house rates"),
-        ({"rulebook": "nowhere"}, "rulebook: .* known: seed"),
+        ({"rulebook": "nowhere"}, "rulebook: .* known: .*seed"),
         ({"what_if": [{"symbol": "Z", "price": 1}]}, "what_if.0.symbol"),
     ],
 )

@@ -1,0 +1,242 @@
+"""Pairing: which positions offset which, so that the requirement is the lowest that FINRA 4210(f)(2) allows.
+
+Each account's options on an underlying, and what it holds of that underlying, form a group, which is a linear program.
+Its columns are the offsets of risk.offsets. Limited-risk combinations (spreads, butterflies, condors, boxes, of any
+ratio; (f)(2)(A)(xxxii)) need not be listed: the legs that may combine join a pool, which requires the worst netted
+intrinsic value over its exercise prices. Two combinations put together never require more than each by itself, so one
+pool for each date at which short options expire is enough. Where the program divides a contract, a mixed-integer
+program decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import LinearConstraint, milp
+from scipy.sparse import csc_array
+
+from risk import lines
+from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints
+from risk.block import matches
+from risk.legs import Legs
+from risk.lines import Lines
+from risk.offsets import Offsets, list_offsets
+from risk.rulebook import OptionRules
+
+#: Variables solved together: a call costs as much as some ten groups, and a simplex grows faster than its program.
+TOGETHER = 1_500
+#: A number of contracts nearer to a whole one than this is that.
+_WHOLE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class _Pools:
+    """q pools of limited-risk combinations.
+
+    Attributes:
+      pool, leg: (m,) which leg may join which pool, by pool.
+      group: (q,) of each pool.
+      node_pool: (s,) pool of each of the exercise prices at which it is valued.
+      node, member, loss: (e,) what a contract of a member loses at a node, ticks; zeros are left out.
+    """
+
+    pool: Ints
+    leg: Ints
+    group: Ints
+    node_pool: Ints
+    node: Ints
+    member: Ints
+    loss: Floats
+
+
+def pair(legs: Legs, rules: OptionRules) -> Lines:
+    """The offsets taken, as lines whose accounts are groups and whose positions are legs.
+
+    The requirement and the equity of a line are all that its options require and are worth, and what it changes beside
+    each stock by itself. What is left of a long option is worth nothing, and in no line.
+
+    Raises:
+      ValueError: a strike, price or count that is not a number.
+    """
+    offsets, pools = list_offsets(legs, rules), _pools(legs)
+    units, joined = _solve(legs, offsets, pools)
+    return lines.joined_lines([_singled(legs, offsets, units), _pooled(legs, pools, joined)])
+
+
+def _pools(legs: Legs) -> _Pools:
+    """A pool for each group, size and style of contract, and date at which short options of it expire.
+
+    In it are the short options that expire by then, and the long ones that do not expire before: of calls, and of puts,
+    where there are both.
+    """
+    option = np.flatnonzero((legs.right != 0) & (legs.count > 0))
+    kind = np.stack([legs.group, legs.multiplier, legs.american])[:, option]
+    kinds = np.unique(kind, axis=1, return_inverse=True)[1].ravel()
+    short = legs.short[option]
+    dated = np.unique(np.stack([kinds, legs.expiry[option]])[:, short], axis=1)
+    pool, member = matches(dated[0].astype(np.int64), kinds)
+    date, expiry = dated[1].astype(np.int64)[pool], legs.expiry[option][member]
+    keep = np.where(short[member], expiry <= date, expiry >= date)
+    pool, leg = pool[keep], option[member[keep]]
+    side = 2 * pool + (legs.right[leg] > 0)
+    sides = np.arange(2 * dated.shape[1])
+    paired = np.isin(sides, side[legs.short[leg]]) & np.isin(sides, side[~legs.short[leg]])
+    pool, leg = pool[paired[side]], leg[paired[side]]
+    kept, pool = np.unique(pool, return_inverse=True)
+    group = np.zeros(len(kept), np.int64)
+    group[pool] = legs.group[leg]
+    nodes = np.unique(np.stack([pool, legs.strike[leg]]), axis=1)
+    node_pool = nodes[0].astype(np.int64)
+    node, member = matches(node_pool, pool)
+    lost = np.maximum(legs.right[leg[member]] * (nodes[1][node] - legs.strike[leg[member]]), 0.0)
+    lost = legs.contracts_of(leg[member], lost) * np.where(legs.short[leg[member]], 1.0, -1.0)
+    some = lost != 0
+    return _Pools(pool, leg, group, node_pool, node[some], member[some], lost[some])
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """The variables and rows of all groups, those of a group adjacent.
+
+    Variables are units of the offsets, then contracts of the members of pools, then the loss of each pool; order and
+    row_order put them by group. whole: (variables,) whether a variable counts contracts.
+    """
+
+    cost: Floats
+    matrix: csc_array
+    least: Floats
+    most: Floats
+    whole: NDArray[np.bool_]
+    variables: Ints
+    rows: Ints
+
+    def solve(self, groups: slice, *, whole: bool = False) -> Floats:
+        """Values of the variables of neighbouring groups, given as a slice of them."""
+        first, end = self.variables[groups.start], self.variables[groups.stop]
+        top, bottom = self.rows[groups.start], self.rows[groups.stop]
+        found = milp(
+            self.cost[first:end],
+            constraints=LinearConstraint(
+                self.matrix[top:bottom, first:end], self.least[top:bottom], self.most[top:bottom]
+            ),
+            integrality=self.whole[first:end].astype(np.int64) if whole else None,
+            options={"mip_rel_gap": 0.0} if whole else None,
+        )
+        if found.x is None:
+            raise RuntimeError(f"pairing: expected a program with an optimum, found {found.message}")
+        return found.x
+
+
+def _solve(legs: Legs, offsets: Offsets, pools: _Pools) -> tuple[Floats, Floats]:
+    """Units of each offset, and contracts of each member of a pool."""
+    first = offsets.legs[:, 0]
+    several = offsets.legs[:, 1] >= 0
+    open_groups = np.unique(np.concatenate([legs.group[first[several]], pools.group]))
+    # Where nothing offsets, nothing is to be chosen.
+    units = np.where(several, 0.0, legs.count[first])
+    joined = np.zeros(len(pools.leg))
+    if not len(open_groups):
+        return units, joined
+    number = np.full(int(legs.group[-1]) + 1, -1)
+    number[open_groups] = np.arange(len(open_groups))
+    chosen = np.flatnonzero(number[legs.group[first]] >= 0)
+    program, order = _program(legs, offsets.at(chosen), pools, number)
+    values = np.empty(len(order))
+    for some in _parts(program.variables):
+        values[program.variables[some.start] : program.variables[some.stop]] = program.solve(some)
+    parted = program.whole & (np.abs(values - np.rint(values)) > _WHOLE)
+    for group in np.unique(np.searchsorted(program.variables, np.flatnonzero(parted), side="right") - 1).tolist():
+        span = slice(program.variables[group], program.variables[group + 1])
+        values[span] = program.solve(slice(group, group + 1), whole=True)
+    found = np.empty(len(order))
+    found[order] = np.rint(values)
+    units[chosen] = found[: len(chosen)]
+    joined[:] = found[len(chosen) : len(chosen) + len(joined)]
+    return units, joined
+
+
+def _parts(starts: Ints) -> list[slice]:
+    """Neighbouring groups with about as many variables as are solved together; starts has an end."""
+    part = (starts[:-1] // TOGETHER).tolist()
+    cuts = [0, *(at for at in range(1, len(part)) if part[at] != part[at - 1]), len(part)]
+    return [slice(first, end) for first, end in pairwise(cuts)]
+
+
+def _program(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple[_Program, Ints]:
+    """The program of the groups that have a number, and which variable each of its variables is."""
+    c, m, q = len(offsets.rule), len(pools.leg), len(pools.group)
+    p, s = len(legs.group), len(pools.node_pool)
+    column, place = np.nonzero(offsets.legs >= 0)
+    leg = offsets.legs[column, place]
+    shares = np.where(legs.right[leg] == 0, legs.multiplier[offsets.legs[column, 0]], 1.0)
+    members, short = np.arange(m), legs.short[pools.leg]
+    side = 2 * pools.pool + (legs.right[pools.leg] > 0)
+    # Rows: each leg; each side of each pool; each node.
+    row = np.concatenate([leg, pools.leg, p + side, p + 2 * q + pools.node, p + 2 * q + np.arange(s)])
+    variable = np.concatenate([column, c + members, c + members, c + pools.member, c + m + pools.node_pool])
+    value = np.concatenate([shares, np.ones(m), np.where(short, 1.0, -1.0), -pools.loss / TICKS_PER_DOLLAR, np.ones(s)])
+    # A short option has to go somewhere; nothing else has.
+    must = legs.short & (legs.right != 0)
+    least = np.concatenate([np.where(must, legs.count, 0.0), np.zeros(2 * q + s)])
+    most = np.concatenate([legs.count, np.zeros(2 * q), np.full(s, np.inf)])
+    cost = np.concatenate([offsets.cost() / TICKS_PER_DOLLAR, np.zeros(m), np.ones(q)])
+    of_variable = number[np.concatenate([legs.group[offsets.legs[:, 0]], legs.group[pools.leg], pools.group])]
+    of_row = number[np.concatenate([legs.group, np.repeat(pools.group, 2), pools.group[pools.node_pool]])]
+    order = np.argsort(of_variable, kind="stable")
+    row_order = np.argsort(of_row, kind="stable")
+    row_order = row_order[np.searchsorted(of_row[row_order], 0) :]
+    place_of, row_of = np.argsort(order), np.full(len(of_row), -1)
+    row_of[row_order] = np.arange(len(row_order))
+    matrix = csc_array((value, (row_of[row], place_of[variable])), shape=(len(row_order), len(order)))
+    groups = np.arange(int(of_variable.max()) + 2)
+    return _Program(
+        cost=cost[order],
+        matrix=matrix,
+        least=least[row_order],
+        most=most[row_order],
+        whole=order < c + m,
+        variables=np.searchsorted(of_variable[order], groups),
+        rows=np.searchsorted(of_row[row_order], groups),
+    ), order
+
+
+def _singled(legs: Legs, offsets: Offsets, units: Floats) -> Lines:
+    """The offsets taken, a line each."""
+    taken = np.flatnonzero(units)
+    offsets, units = offsets.at(taken), units[taken]
+    line, place = np.nonzero(offsets.legs >= 0)
+    leg = offsets.legs[line, place]
+    size = np.where(legs.right[leg] == 0, legs.multiplier[offsets.legs[line, 0]], 1.0) * units[line]
+    return Lines(
+        account=legs.group[offsets.legs[:, 0]],
+        rule=offsets.rule,
+        requirement=offsets.requirement * units,
+        equity=offsets.equity * units,
+        starts=np.append(0, np.cumsum(np.bincount(line, minlength=len(units)))),
+        positions=leg,
+        units=np.where(legs.short[leg], -size, size),
+    )
+
+
+def _pooled(legs: Legs, pools: _Pools, joined: Floats) -> Lines:
+    """The pools that anything joined, a line each."""
+    q = len(pools.group)
+    lost = np.bincount(pools.node, weights=pools.loss * joined[pools.member], minlength=len(pools.node_pool))
+    worst = np.zeros(q)
+    np.maximum.at(worst, pools.node_pool, lost)
+    members = np.flatnonzero(joined)
+    counts = np.bincount(pools.pool[members], minlength=q)
+    used = np.flatnonzero(counts)
+    leg = pools.leg[members]
+    return Lines(
+        account=pools.group[used],
+        rule=np.full(len(used), lines.SPREAD),
+        requirement=worst[used],
+        equity=np.zeros(len(used)),
+        starts=np.append(0, np.cumsum(counts[used])),
+        positions=leg,
+        units=np.where(legs.short[leg], -1.0, 1.0) * joined[members],
+    )

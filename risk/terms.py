@@ -1,0 +1,180 @@
+"""Terms: what the symbols of a market are, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.amounts import Floats, Ints
+from risk.rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from schemas.inputs import Instrument
+
+#: What a symbol may be.
+TYPES = (
+    "STOCK",
+    "ETF",
+    "ETN",
+    "INDEX",
+    "OPTION",
+    "CONVERTIBLE",
+    "WARRANT",
+    "SECURITY_FUTURE",
+    "MONEY_MARKET",
+    "EXEMPT_FUND",
+)
+(STOCK, ETF, ETN, INDEX, OPTION, CONVERTIBLE, WARRANT, SECURITY_FUTURE, MONEY_MARKET, EXEMPT_FUND) = range(len(TYPES))
+
+#: What underlies: FINRA 4210(f)(2)(E) and (g)(2)(F) tell these apart.
+CLASSES = ("equity", "narrow_index", "broad_index", "high_cap_broad_index")
+
+MICROSECONDS_A_DAY = 86_400_000_000
+_MICROSECONDS_A_YEAR = 365 * MICROSECONDS_A_DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """s symbols.
+
+    Attributes:
+      type: (s,) places of TYPES.
+      underlying: (s,) row of the symbol that it derives from; its own where it derives from none.
+      right: (s,) 1.0 for a call, -1.0 for a put, 0.0 for no option.
+      strike: (s,) dollars.
+      expiry: (s,) microseconds.
+      multiplier: (s,) units of the underlying in a contract; of what is no option 1.0.
+      conversion: (s,) units of the underlying that a unit is exchanged for; of what is not convertible 1.0.
+      american: (s,) whether an option may be exercised early.
+      instrument_class: (s,) places of CLASSES.
+      leverage: (s,) factor of a leveraged product; negative for an inverse one.
+      eligible: (s,) whether it is a margin security.
+      average_daily_volume, shares_outstanding: (s,) units; NaN: not known.
+      sector: (s,) a number for each; -1: not known.
+      dividend_yield: (s,) a year, continuous.
+      points_class: (s,) places of CLASSES, of the class group.
+      class_group, product_group: (s,) numbers; those of portfolio margin that net, and that offset. A product group of
+        -1 has no offsets.
+      house_rate: (s,) that the house asks for at least of what is no option; 0.0: none of its own.
+      beta: (s,) to SPY; of a derivative that of what underlies it.
+      price: (s,) dollars; NaN: none.
+      volatility: (s,) implied, a year; NaN: not told.
+    """
+
+    type: NDArray[np.int8]
+    underlying: Ints
+    right: Floats
+    strike: Floats
+    expiry: Ints
+    multiplier: Floats
+    conversion: Floats
+    american: NDArray[np.bool_]
+    instrument_class: NDArray[np.int8]
+    leverage: Floats
+    eligible: NDArray[np.bool_]
+    average_daily_volume: Floats
+    shares_outstanding: Floats
+    sector: Ints
+    dividend_yield: Floats
+    points_class: NDArray[np.int8]
+    class_group: Ints
+    product_group: Ints
+    house_rate: Floats
+    beta: Floats
+    price: Floats
+    volatility: Floats
+
+    def at(self, rows: Ints) -> Terms:
+        """Those at the rows, whose underlyings are still rows of these."""
+        return Terms(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+def years_until(expiry: Ints, instant: int) -> Floats:
+    """(n,) years of 365 days from the instant to each expiry, microseconds; 0 once it is past."""
+    return np.maximum(expiry - instant, 0) / _MICROSECONDS_A_YEAR
+
+
+def expires_within(expiry: Ints, instant: int, months: int) -> NDArray[np.bool_]:
+    """(n,) whether each expiry, microseconds, is on a date no later than so many calendar months after the instant."""
+    today = np.datetime64(instant, "us").astype("M8[D]")
+    month = today.astype("M8[M]")
+    last = (month + months + 1).astype("M8[D]") - np.timedelta64(1, "D")
+    # A month may have no such day: then its last day counts.
+    limit = min((month + months).astype("M8[D]") + (today - month.astype("M8[D]")), last)
+    return expiry.astype("M8[us]").astype("M8[D]") <= limit
+
+
+def describe(
+    instruments: Sequence[Instrument],
+    rows: Mapping[str, int],
+    rules: Rulebook,
+    *,
+    price: Floats,
+    volatility: Floats,
+    beta: Floats,
+) -> tuple[Terms, list[str]]:
+    """The terms of symbols under a rulebook, and the names of their class groups by number.
+
+    Args:
+      instruments: (s,) what each symbol is.
+      rows: row of each symbol, of every underlying too.
+      price, volatility, beta: (s,), NaN where there is none; a beta has its default.
+    """
+    names, own = list(rows), instruments
+    underlying = [rows[found.underlying or name] for name, found in zip(names, own, strict=True)]
+    classes = [CLASSES.index(found.instrument_class) for found in own]
+    leverage = [found.leverage for found in own]
+    # What an option says of its underlying counts where that says nothing itself.
+    for row, below in enumerate(underlying):
+        classes[below] = classes[below] or classes[row]
+        leverage[below] = leverage[row] if leverage[below] == 1.0 else leverage[below]
+    portfolio, house = rules.portfolio, rules.house
+    sectors = sorted({found.sector for found in own if found.sector})
+    groups, group_class, products = [], [], []
+    offsets = sorted(portfolio.product_offsets) if portfolio else []
+    for below in underlying:
+        name, found = names[below], own[below]
+        group = found.class_group or (portfolio.class_groups.get(name, name) if portfolio else name)
+        product = found.product_group or (portfolio.product_group_of.get(group, "") if portfolio else "")
+        by_group = portfolio.class_of_group.get(group) if portfolio else None
+        groups.append(group)
+        group_class.append(CLASSES.index(by_group) if by_group else classes[below])
+        products.append(offsets.index(product) if product in offsets else -1)
+    known = sorted(set(groups))
+    number = {name: place for place, name in enumerate(known)}
+    place = {name: at for at, name in enumerate(sectors)}
+    own_rows = np.array(underlying, np.int64)
+
+    def column(attribute: str, kind: type, missing: float = np.nan) -> NDArray:
+        values = (getattr(found, attribute) for found in own)
+        return np.array([missing if value is None else value for value in values], kind)
+
+    terms = Terms(
+        type=np.array([TYPES.index(found.type) for found in own], np.int8),
+        underlying=own_rows,
+        right=np.array([{"CALL": 1.0, "PUT": -1.0}.get(found.right or "", 0.0) for found in own]),
+        strike=column("strike", np.float64, 0.0),
+        expiry=column("expiry", np.int64, 0),
+        multiplier=column("multiplier", np.float64),
+        conversion=column("conversion_ratio", np.float64, 1.0),
+        american=np.array([found.exercise != "EUROPEAN" for found in own]),
+        instrument_class=np.array(classes, np.int8),
+        leverage=np.array(leverage),
+        eligible=column("margin_eligible", np.bool_),
+        average_daily_volume=column("average_daily_volume", np.float64),
+        shares_outstanding=column("shares_outstanding", np.float64),
+        sector=np.array([place.get(found.sector or "", -1) for found in own], np.int64),
+        dividend_yield=column("dividend_yield", np.float64, 0.0)[own_rows],
+        points_class=np.array(group_class, np.int8),
+        class_group=np.array([number[name] for name in groups], np.int64),
+        product_group=np.array(products, np.int64),
+        house_rate=np.array([house.symbol_rates.get(name, 0.0) for name in names]),
+        beta=beta[own_rows],
+        price=price,
+        volatility=volatility,
+    )
+    return terms, known
