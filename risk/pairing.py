@@ -11,11 +11,8 @@ program decides.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import csc_array
 
 from risk import lines
@@ -24,12 +21,8 @@ from risk.block import matches
 from risk.legs import Legs
 from risk.lines import Lines
 from risk.offsets import Offsets, list_offsets
+from risk.program import Programs
 from risk.rulebook import OptionRules
-
-#: Variables solved together: a call costs as much as some ten groups, and a simplex grows faster than its program.
-TOGETHER = 1_500
-#: A number of contracts nearer to a whole one than this is that.
-_WHOLE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,39 +90,6 @@ def _pools(legs: Legs) -> _Pools:
     return _Pools(pool, leg, group, node_pool, node[some], member[some], lost[some])
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """The variables and rows of all groups, those of a group adjacent.
-
-    Variables are units of the offsets, then contracts of the members of pools, then the loss of each pool; order and
-    row_order put them by group. whole: (variables,) whether a variable counts contracts.
-    """
-
-    cost: Floats
-    matrix: csc_array
-    least: Floats
-    most: Floats
-    whole: NDArray[np.bool_]
-    variables: Ints
-    rows: Ints
-
-    def solve(self, groups: slice, *, whole: bool = False) -> Floats:
-        """Values of the variables of neighbouring groups, given as a slice of them."""
-        first, end = self.variables[groups.start], self.variables[groups.stop]
-        top, bottom = self.rows[groups.start], self.rows[groups.stop]
-        found = milp(
-            self.cost[first:end],
-            constraints=LinearConstraint(
-                self.matrix[top:bottom, first:end], self.least[top:bottom], self.most[top:bottom]
-            ),
-            integrality=self.whole[first:end].astype(np.int64) if whole else None,
-            options={"mip_rel_gap": 0.0} if whole else None,
-        )
-        if found.x is None:
-            raise RuntimeError(f"pairing: expected a program with an optimum, found {found.message}")
-        return found.x
-
-
 def _solve(legs: Legs, offsets: Offsets, pools: _Pools) -> tuple[Floats, Floats]:
     """Units of each offset, and contracts of each member of a pool."""
     first = offsets.legs[:, 0]
@@ -143,30 +103,18 @@ def _solve(legs: Legs, offsets: Offsets, pools: _Pools) -> tuple[Floats, Floats]
     number = np.full(int(legs.group[-1]) + 1, -1)
     number[open_groups] = np.arange(len(open_groups))
     chosen = np.flatnonzero(number[legs.group[first]] >= 0)
-    program, order = _program(legs, offsets.at(chosen), pools, number)
-    values = np.empty(len(order))
-    for some in _parts(program.variables):
-        values[program.variables[some.start] : program.variables[some.stop]] = program.solve(some)
-    parted = program.whole & (np.abs(values - np.rint(values)) > _WHOLE)
-    for group in np.unique(np.searchsorted(program.variables, np.flatnonzero(parted), side="right") - 1).tolist():
-        span = slice(program.variables[group], program.variables[group + 1])
-        values[span] = program.solve(slice(group, group + 1), whole=True)
+    programs, order = _programs(legs, offsets.at(chosen), pools, number)
     found = np.empty(len(order))
-    found[order] = np.rint(values)
+    found[order] = programs.solve()
     units[chosen] = found[: len(chosen)]
-    joined[:] = found[len(chosen) : len(chosen) + len(joined)]
-    return units, joined
+    return units, found[len(chosen) : len(chosen) + len(joined)]
 
 
-def _parts(starts: Ints) -> list[slice]:
-    """Neighbouring groups with about as many variables as are solved together; starts has an end."""
-    part = (starts[:-1] // TOGETHER).tolist()
-    cuts = [0, *(at for at in range(1, len(part)) if part[at] != part[at - 1]), len(part)]
-    return [slice(first, end) for first, end in pairwise(cuts)]
+def _programs(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple[Programs, Ints]:
+    """The programs of the groups that have a number, and which variable each of their variables is.
 
-
-def _program(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple[_Program, Ints]:
-    """The program of the groups that have a number, and which variable each of its variables is."""
+    Variables are units of the offsets, then contracts of the members of pools, then the loss of each pool.
+    """
     c, m, q = len(offsets.rule), len(pools.leg), len(pools.group)
     p, s = len(legs.group), len(pools.node_pool)
     column, place = np.nonzero(offsets.legs >= 0)
@@ -183,6 +131,16 @@ def _program(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple
     least = np.concatenate([np.where(must, legs.count, 0.0), np.zeros(2 * q + s)])
     most = np.concatenate([legs.count, np.zeros(2 * q), np.full(s, np.inf)])
     cost = np.concatenate([offsets.cost() / TICKS_PER_DOLLAR, np.zeros(m), np.ones(q)])
+    # Of equal excesses the one with the least requirement, so that both figures are unique. Where equity cannot differ,
+    # of two long options that serve as well that which loses less at all nodes together.
+    tied = np.zeros(int(number.max()) + 1, np.bool_)
+    tied[number[legs.group[offsets.legs[offsets.equity != 0, 0]]]] = True
+    losses = np.bincount(pools.member, pools.loss, minlength=m)
+    second = np.concatenate(
+        [offsets.requirement, np.where(tied[number[legs.group[pools.leg]]], 0.0, losses), np.zeros(q)]
+    )
+    second[c + m :] = tied[number[pools.group]] * TICKS_PER_DOLLAR
+    second[:c] *= tied[number[legs.group[offsets.legs[:, 0]]]]
     of_variable = number[np.concatenate([legs.group[offsets.legs[:, 0]], legs.group[pools.leg], pools.group])]
     of_row = number[np.concatenate([legs.group, np.repeat(pools.group, 2), pools.group[pools.node_pool]])]
     order = np.argsort(of_variable, kind="stable")
@@ -192,8 +150,10 @@ def _program(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple
     row_of[row_order] = np.arange(len(row_order))
     matrix = csc_array((value, (row_of[row], place_of[variable])), shape=(len(row_order), len(order)))
     groups = np.arange(int(of_variable.max()) + 2)
-    return _Program(
+    return Programs(
         cost=cost[order],
+        second=second[order] / TICKS_PER_DOLLAR,
+        tied=tied,
         matrix=matrix,
         least=least[row_order],
         most=most[row_order],
