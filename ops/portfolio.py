@@ -286,12 +286,14 @@ def _stress(m: dict[str, Any], rules: Rulebook) -> dict[str, Any]:
         {
             "move": move,
             "pnl": dollars(pnl),
-            "equity": dollars(m["equity"] + pnl),
+            "equity": dollars(equity),
             "excess_fixed": dollars(m["excess"] + pnl),
             "requirement_restressed": dollars(again),
-            "excess_restressed": dollars(m["equity"] + pnl - again),
+            "excess_restressed": dollars(excess),
         }
-        for move, pnl, again in zip(rules.spy_moves, m["stress_pnl"], m["stress_requirement"], strict=True)
+        for move, pnl, equity, again, excess in zip(
+            rules.spy_moves, *(m[f"stress_{name}"] for name in ("pnl", "equity", "requirement", "excess")), strict=True
+        )
     ]
     return {"beta_weighted_exposure": dollars(m["exposure"]), "scenarios": scenarios}
 

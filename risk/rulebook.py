@@ -71,6 +71,8 @@ class PortfolioRules:
       minimum_equity: dollars that an account must have, by how it is monitored.
       stress_range, riskiest_range, riskiest, rest_range: house overlays: a wider range for all class groups, and a
         range for so many of the riskiest beside another for the rest. Zero: none.
+      expected_range, expected_ranges: the move of a day that the house expects of a class group, and of some by name:
+        its range where such a move takes all of the account's equity. Zero: none.
     """
 
     points: Mapping[str, tuple[float, ...]]
@@ -87,6 +89,8 @@ class PortfolioRules:
     riskiest_range: float = 0.0
     riskiest: int = 0
     rest_range: float = 0.0
+    expected_range: float = 0.0
+    expected_ranges: ByName = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(points) for points in self.points.values()}

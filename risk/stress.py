@@ -1,7 +1,8 @@
 """The beta-weighted SPY ladder (rules.md section 6).
 
-A SPY move m moves a stock by beta x m, never below -100%; an option is revalued in full at what underlies it then. Two
-conventions are reported: the requirement held at its base and the requirement recomputed at the stressed prices.
+A SPY move m moves a stock by beta x m, never below -100%; an option is revalued in full at what underlies it then.
+Equity after a move is what everything would be worth at market, options too. Two conventions are reported: the
+requirement held at its base, and requirement and equity recomputed by the rules at the stressed prices.
 """
 
 from __future__ import annotations
@@ -23,26 +24,40 @@ _BUMP = 0.01
 def run_severe(block: AccountBlock) -> None:
     """Add severe_equity (n,), after the rulebook's severe move, to the measures, in ticks."""
     pnl = _pnl(np.array([block.rules.severe_move]), block)[0]
-    block.measures["severe_equity"] = block.measures["equity"] + block.sums(pnl)
+    block.measures["severe_equity"] = _worth(block) + block.sums(pnl)
 
 
 def run_stress(block: AccountBlock) -> None:
-    """Add exposure (n,), stress_pnl and stress_requirement (moves, n) to the measures, in ticks."""
+    """Add exposure (n,), and by move (moves, n) stress_pnl, stress_equity, stress_requirement and stress_excess to the
+    measures, in ticks."""
     moves = np.asarray(block.rules.spy_moves)
     add = block.measures
     if block.rules.options is None:
         pnl = _pnl(moves, block)
         maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
         add["exposure"] = block.sums(ticks(block.values * block.beta))
-        add["stress_requirement"] = maintenance + addon
+        requirement = maintenance + addon
+        equity = _worth(block) + block.sums(pnl)
     else:
         # Once, for what a price implies must not be found anew at a moved one.
         block = _with_volatilities(block)
         pnl, again = _pnl(moves, block), [lines_of(_moved(block, move)) for move in moves[:, None]]
         up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]))
         add["exposure"] = block.sums(ticks(block.quantity * (up - down) / (2 * _BUMP) * block.beta))
-        add["stress_requirement"] = np.stack([found.sums(found.requirement, len(block.accounts)) for found in again])
+        accounts = len(block.accounts)
+        requirement = np.stack([found.sums(found.requirement, accounts) for found in again])
+        equity = block.cash + np.stack([found.sums(found.equity, accounts) for found in again])
     add["stress_pnl"] = block.sums(pnl)
+    add["stress_equity"] = _worth(block) + add["stress_pnl"]
+    add["stress_requirement"] = requirement
+    add["stress_excess"] = equity - requirement
+
+
+def _worth(block: AccountBlock) -> Floats:
+    """(n,) ticks of cash and everything at market, which is equity where no option is in it."""
+    if block.rules.options is None:
+        return block.measures["equity"]
+    return block.cash + block.sums(np.where(block.unpriced, 0.0, ticks(block.values)))
 
 
 def _pnl(moves: Floats, block: AccountBlock) -> Floats:

@@ -59,6 +59,7 @@ class Terms:
       points_class: (s,) places of CLASSES, of the class group.
       class_group, product_group: (s,) numbers; those of portfolio margin that net, and that offset. A product group of
         -1 has no offsets.
+      expected_range: (s,) of the class group, see PortfolioRules; 0.0: none.
       house_rate: (s,) that the house asks for at least of what is no option; 0.0: none of its own.
       beta: (s,) to SPY; of a derivative that of what underlies it.
       price: (s,) dollars; NaN: none.
@@ -83,6 +84,7 @@ class Terms:
     points_class: NDArray[np.int8]
     class_group: Ints
     product_group: Ints
+    expected_range: Floats
     house_rate: Floats
     beta: Floats
     price: Floats
@@ -172,6 +174,9 @@ def describe(
         points_class=np.array(group_class, np.int8),
         class_group=np.array([number[name] for name in groups], np.int64),
         product_group=np.array(products, np.int64),
+        expected_range=np.array(
+            [portfolio.expected_ranges.get(name, portfolio.expected_range) if portfolio else 0.0 for name in groups]
+        ),
         house_rate=np.array([house.symbol_rates.get(name, 0.0) for name in names]),
         beta=beta[own_rows],
         price=price,

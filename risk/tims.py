@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,9 @@ from risk.lines import Lines, joined_lines
 from risk.strategy import margin_positions
 from risk.terms import CLASSES, CONVERTIBLE, EXEMPT_FUND, MONEY_MARKET, OPTION, SECURITY_FUTURE
 from risk.valuation import gains, with_volatility
+
+#: Of the overlay on the riskiest class groups, the range of the others; in no line of its own.
+_REST = -1
 
 
 def run_tims(block: AccountBlock) -> None:
@@ -66,6 +68,7 @@ class ClassGroups:
         self.account, self.group = self._owner[first], market.class_group[self._what.underlying[first]]
         self._product = market.product_group[self._what.underlying[first]]
         symbols, row = np.unique(block.symbols[at], return_inverse=True)
+        self._ranges = self._asked(symbols)
         rate, moves = block.rules.risk_free_rate, self._moves(symbols)
         market, known = with_volatility(market, symbols, block.instant, rate)
         unit = gains(market, symbols, moves, block.instant, rate)
@@ -78,7 +81,7 @@ class ClassGroups:
         points = len(block.rules.tims_moves)
         self.pnl = pnl[:points]
         wider = pnl[points:].reshape(-1, points, len(found))
-        self._at_range = {wide: _worst(scanned) for wide, scanned in zip(self._ranges, wider, strict=True)}
+        self._at_range = {rule: _worst(scanned) for rule, scanned in zip(self._ranges, wider, strict=True)}
 
     def _moves(self, symbols: Ints) -> Floats:
         """(k, symbols) of what underlies each: the points of its class, then those of each overlay's range."""
@@ -87,13 +90,17 @@ class ClassGroups:
         underlying = market.underlying[symbols]
         points = np.array([self._rules.points[name] for name in CLASSES])[market.points_class[underlying]].T
         scale = np.asarray(self._block.rules.tims_moves)[:, None]
-        ranges = [scale * np.full(len(symbols), wide) for wide in self._ranges]
+        ranges = [scale * wide for wide in self._ranges.values()]
         return np.concatenate([points, *ranges]) * market.leverage[underlying]
 
-    @cached_property
-    def _ranges(self) -> list[float]:
-        rules = self._rules
-        return [wide for wide in (rules.stress_range, rules.riskiest_range, rules.rest_range) if wide]
+    def _asked(self, symbols: Ints) -> dict[int, Floats]:
+        """By the rule of each overlay that the house has, the range (symbols,) that it scans."""
+        market, rules = self._block.terms, self._rules
+        assert market is not None
+        flat = {lines.WIDER_RANGE: rules.stress_range, lines.RISKIEST: rules.riskiest_range, _REST: rules.rest_range}
+        asked = {rule: np.full(len(symbols), wide) for rule, wide in flat.items() if wide}
+        expected = market.expected_range[market.underlying[symbols]]
+        return asked | ({lines.EXPECTED_RANGE: expected} if expected.any() else {})
 
     def class_name(self, place: int) -> str:
         """Of which class the valuation points of a class group are."""
@@ -143,20 +150,25 @@ class ClassGroups:
         return _beyond(lines.MINIMUM, self.minimum - so_far.sums(so_far.requirement, accounts), at, owner, block)
 
     def _overlays(self, so_far: Lines) -> Iterator[Lines]:
-        """What the house asks for beyond: a wider range for all, and one for the riskiest beside that of the rest."""
-        rules, accounts = self._rules, len(self._block.accounts)
+        """What the house asks for beyond: a wider range for all, one for the riskiest beside that of the rest, and the
+        range that is expected where that would take all equity: the point of no return is within it."""
+        rules, accounts, at_range = self._rules, len(self._block.accounts), self._at_range
         required = so_far.sums(so_far.requirement, accounts)
-        asked = []
-        if rules.stress_range:
-            asked.append((lines.WIDER_RANGE, self._at_range[rules.stress_range]))
-        if rules.riskiest_range:
-            riskiest = self._at_range[rules.riskiest_range]
-            rest = self._at_range[rules.rest_range] if rules.rest_range else np.zeros(len(riskiest))
+        asked = dict(at_range)
+        if lines.RISKIEST in asked:
+            riskiest, rest = asked[lines.RISKIEST], asked.pop(_REST, np.zeros(len(self.account)))
             order = np.lexsort((-riskiest, self.account))
             rank = np.empty(len(order), np.int64)
             rank[order] = np.arange(len(order)) - np.searchsorted(self.account[order], self.account[order])
-            asked.append((lines.RISKIEST, np.where(rank < rules.riskiest, riskiest, rest)))
-        for rule, each in asked:
+            asked[lines.RISKIEST] = np.where(rank < rules.riskiest, riskiest, rest)
+        if lines.EXPECTED_RANGE in asked:
+            values = np.where(self._block.unpriced, 0.0, ticks(self._block.values))
+            equity = self._block.cash + self._block.sums(values)
+            beyond = asked[lines.EXPECTED_RANGE] >= equity[self.account]
+            asked[lines.EXPECTED_RANGE] = np.where(
+                beyond, np.maximum(asked[lines.EXPECTED_RANGE], self.losses), self.losses
+            )
+        for rule, each in asked.items():
             total = np.bincount(self.account, each, minlength=accounts)
             yield _beyond(rule, total - required, self._at, self._owner, self._block)
             required = np.maximum(required, total)

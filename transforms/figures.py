@@ -89,12 +89,12 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
 
     totals = ("long_market_value", "short_market_value", "equity", "maintenance", "addon", "requirement", "excess")
     pnl, again, grid = m["stress_pnl"], m["stress_requirement"], m["tims_pnl"]
-    after = equity + pnl
+    after, left = m["stress_equity"], m["stress_excess"]
     # As one array: for the few accounts of an ordinary instant, calls cost more than amounts.
     groups = [
         np.stack([block.cash, *(m[name] for name in totals)]),
         m["exposure"][None],
-        *(pnl, after, after - requirement, again, after - again),
+        *(pnl, after, equity - requirement + pnl, again, left),
         grid,
         np.stack([worst, -worst, equity + worst]),
     ]

@@ -34,6 +34,7 @@ EXPIRIES = {
     months: Time.parse(AS_OF.replace(year=2026 + (month > 12), month=(month - 1) % 12 + 1))
     for months, month in ((1, 7), (3, 9), (9, 15), (12, 18))
 }
+STYLES = {"A": "AMERICAN", "E": "EUROPEAN"}
 CLASSES = {20: "equity", 15: "broad_index"}
 
 
@@ -99,7 +100,7 @@ def box(legs: tuple[Leg, ...]) -> int | None:
     """A long European box: half of the difference of its exercise prices, and worth no more than that difference."""
     call, put, short_call, short_put = legs
     width = short_call.strike - call.strike
-    if len({(leg.months, leg.style) for leg in legs}) > 1 or call.style != "EUROPEAN" or width <= 0:
+    if len({(leg.months, leg.style) for leg in legs}) > 1 or call.style != "E" or width <= 0:
         return None
     if (short_put.strike, put.strike) != (call.strike, short_call.strike):
         return None
@@ -174,7 +175,7 @@ def terms_of(leg: Leg, underlying: str) -> dict[str, Any]:
         "right": {"C": "CALL", "P": "PUT"}[leg.kind.upper()],
         "strike": leg.strike / DOLLAR,
         "expiry": EXPIRIES[leg.months],
-        "exercise": leg.style,
+        "exercise": STYLES[leg.style],
     }
 
 
@@ -244,25 +245,43 @@ PRICES = (
     ((1500, 1666, 1667, 2000), (1000, 1500, 1750, 2000)),
     ((200, 250, 300, 499, 500, 501), (200, 300, 400, 500)),
 )
+#: Kinds of legs that combine, and which of a book's exercise prices each has.
+SHAPES = (
+    *("C0", "c0", "P0", "p0", "S", "s", "c0 p0", "p0 c1", "C0 c1", "c0 C1", "p0 P1", "P0 p1"),
+    *("S c0", "S P0", "S P0 c1", "S P0 c0", "s p0", "s C0", "s C0 p0"),
+    *("C0 c1 c1 C2", "p0 P1 P1 p2", "P0 p1 c1 C2", "P0 p1 c2 C3", "C0 p0 c1 P1", "c0 P0 C1 p1"),
+)
 over_intrinsic = st.sampled_from([0, 1, 25, 100, 125, 250, 375, 500]) | st.integers(0, 800)
 
 
 @st.composite
 def books(draw: st.DrawFn, parts: int = 1, legs: int = 8) -> tuple[Book, ...]:
-    """Books of one market, with so many legs each at the most: few series, so that they combine often."""
+    """Books of one market, with so many legs each at the most; shares are on one side."""
     spots, strikes = draw(st.sampled_from(PRICES))
     spot, rate = draw(st.sampled_from(spots)) * CENT, draw(st.sampled_from(list(CLASSES)))
-    some = lambda values, size: draw(st.lists(st.sampled_from(values), min_size=1, max_size=size, unique=True))  # noqa: E731
-    styles = draw(st.sampled_from([("AMERICAN",), ("EUROPEAN",), ("EUROPEAN",), ("AMERICAN", "EUROPEAN")]))
-    series = []
-    for right, strike, months in product("CP", some(strikes, 4), some(list(EXPIRIES), 3)):
-        leg = Leg(right, strike * CENT, months, draw(st.sampled_from(styles)))
-        series.append(leg._replace(price=intrinsic(leg, spot) + draw(over_intrinsic) * CENT))
-    lot = Leg(draw(st.sampled_from("Ss")))
-    held = st.sampled_from([*series, *(leg._replace(kind=leg.kind.lower()) for leg in series), lot, lot])
-    return tuple(
-        Book(spot, rate, tuple(sorted(draw(st.lists(held, min_size=1, max_size=legs))))) for _ in range(parts)
-    )
+    months = draw(st.lists(st.sampled_from(list(EXPIRIES)), min_size=1, max_size=3, unique=True))
+    styles, lot = draw(st.sampled_from(["A", "E", "E", "AE"])), draw(st.sampled_from("Ss"))
+    listed: dict[tuple[str, int, int], Leg] = {}
+
+    def option(kind: str, strike: int, month: int) -> Leg:
+        series = kind.upper(), strike, month
+        if series not in listed:
+            leg = Leg(kind.upper(), strike * CENT, month, draw(st.sampled_from(styles)))
+            listed[series] = leg._replace(price=intrinsic(leg, spot) + draw(over_intrinsic) * CENT)
+        return listed[series]._replace(kind=kind)
+
+    def shape() -> list[Leg]:
+        words, first = draw(st.sampled_from(SHAPES)).split(), draw(st.integers(0, len(strikes) - 1))
+        month = draw(st.sampled_from(months))
+        place = lambda word: min(first + int(word[1]), len(strikes) - 1)  # noqa: E731
+        found = [Leg(word) if word in "Ss" else option(word[0], strikes[place(word)], month) for word in words]
+        return [leg for leg in found if leg.kind not in "Ss" or leg.kind == lot]
+
+    def book() -> Book:
+        found = [leg for _ in range(draw(st.integers(1, legs))) for leg in shape()]
+        return Book(spot, rate, tuple(sorted(found[:legs])))
+
+    return tuple(book() for _ in range(parts))
 
 
 @settings(max_examples=300)

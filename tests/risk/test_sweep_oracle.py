@@ -107,6 +107,8 @@ def looped(cash: int, account: list[Held], rules: Rulebook) -> dict[str, object]
         "exposure": sum(round(w * b * 10_000) for w, b in zip(worth, betas, strict=True)),
         "stress_pnl": pnl,
         "stress_requirement": again,
+        "stress_equity": [equity + p for p in pnl],
+        "stress_excess": [equity + p - r for p, r in zip(pnl, again, strict=True)],
         "severe_equity": equity + pnl[rules.spy_moves.index(rules.severe_move)],
         "tims_pnl": grid,
         "worst_loss": min(*grid, 0),
