@@ -22,11 +22,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ops.betas import adjusted
 from pipeline.day import Manifest, load_manifest, write_manifest
-from risk.beta import beta_of
+from risk.beta import estimate_betas
 from schemas import topics
 from schemas.codec import to_json
-from schemas.inputs import Beta, Input, Instrument, Price
+from schemas.inputs import Beta, Input, Instrument, Method, Price
 from schemas.scalars import Time
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -140,13 +141,15 @@ class History:
         pairs = [(own[span], market[span]) for span in market if span in own][-window:]
         if len(pairs) < FEWEST:
             return None
-        columns = np.array(pairs)
+        own_returns, market_returns = np.array(pairs).T
+        found = estimate_betas(own_returns[None], market_returns, least=FEWEST)
         return Beta(
             symbol=symbol,
-            beta=round(beta_of(columns[:, 0], columns[:, 1]), 6),
+            beta=round(float(found.beta[0]), 6),
             effective_at=new_york(day, DAY_OPENS),
             window=window,
             observations=len(pairs),
+            standard_error=round(float(found.error[0]), 6),
             arrived_at=Time(new_york(day, DAY_OPENS) + LATENCY),
         )
 
@@ -264,7 +267,9 @@ def write_topic(folder: Path, topic: topics.Topic, records: Iterable[Input]) -> 
     (folder / f"{topic.name}.jsonl").write_bytes(b"".join(line + b"\n" for _, line in lines))
 
 
-def write_market(history: History, day: dt.date, out: Path, *, window: int = WINDOW) -> dict[str, int]:
+def write_market(
+    history: History, day: dt.date, out: Path, *, window: int = WINDOW, method: Method = "ordinary"
+) -> dict[str, int]:
     """Write the market of a day folder: manifest, prices, betas, instruments; the number of records by topic."""
     symbols = history.symbols(day)
     if not symbols:
@@ -280,9 +285,10 @@ def write_market(history: History, day: dt.date, out: Path, *, window: int = WIN
         closes_at=dt.datetime.combine(day, DAY_CLOSES, NEW_YORK).astimezone(dt.UTC),
     )
     write_manifest(out, manifest)
-    records: dict[topics.Topic, list[Input]] = {
+    betas = [beta for symbol in symbols if (beta := history.beta(symbol, day, window))]
+    records: dict[topics.Topic, Sequence[Input]] = {
         topics.PRICES: [price for symbol in symbols for price in day_prices(history, symbol, day)],
-        topics.BETAS: [beta for symbol in symbols if (beta := history.beta(symbol, day, window))],
+        topics.BETAS: adjusted(betas, method),
         topics.INSTRUMENTS: [history.instrument(symbol, day) for symbol in symbols],
     }
     for topic, content in records.items():
@@ -290,10 +296,12 @@ def write_market(history: History, day: dt.date, out: Path, *, window: int = WIN
     return {topic.name: len(content) for topic, content in records.items()}
 
 
-def convert(files: Sequence[Path], out: Path, day: dt.date | None = None, *, window: int = WINDOW) -> dict[str, int]:
+def convert(
+    files: Sequence[Path], out: Path, day: dt.date | None = None, *, window: int = WINDOW, method: Method = "ordinary"
+) -> dict[str, int]:
     """Write a day's market from files of bars: of the day given, else of the last one in them. Raises ValueError."""
     history = read(files)
     days = history.dates()
     if not days:
         raise ValueError(f"expected minute or daily bars in {', '.join(map(str, files))}, found none")
-    return write_market(history, day or max(days), out, window=window)
+    return write_market(history, day or max(days), out, window=window, method=method)

@@ -18,6 +18,7 @@ from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
 from ops.submit import app as submit_app  # noqa: E402
 from ops.terminal import console, explained  # noqa: E402
+from schemas.inputs import Method  # noqa: E402
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(operate_app)
@@ -132,12 +133,13 @@ def bars(
     out: Annotated[Path, typer.Option(help="day folder to write the market to")],
     date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="default: the last with bars")] = None,
     window: Annotated[int, typer.Option(help="daily returns a beta is estimated from", min=60)] = 2520,
+    beta: Annotated[Method, typer.Option(help="how betas are drawn to what they are usually like")] = "ordinary",
 ) -> None:
     """Turn price bars into a day's manifest, prices, betas and instruments; fills and cash are yours to add."""
     from ops.bars import convert
 
     with explained(ValueError):
-        counts = convert(files, out, date.date() if date else None, window=window)
+        counts = convert(files, out, date.date() if date else None, window=window, method=beta)
     for topic, count in counts.items():
         console.print(f"{count:>9,}  {topic}.jsonl", highlight=False)
 

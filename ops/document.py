@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pydantic
 
+from risk.ledger import cash_effect
 from schemas.errors import UserError
 from schemas.inputs import Class, Type
 from schemas.scalars import Money, Quantity, Time, decode_scalar
@@ -124,8 +125,31 @@ class WhatIf(pydantic.BaseModel, extra="forbid"):
         return self
 
 
+class Transaction(pydantic.BaseModel, extra="forbid"):
+    """What happened during the day: a fill (symbol, quantity, price), or cash in or out (amount).
+
+    executed_at decides the order; without it the worst one is assumed.
+    """
+
+    symbol: str | None = None
+    quantity: Millionths | None = None
+    price: Positive | None = None
+    amount: Ticks | None = None
+    executed_at: Micros | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _either(self) -> Transaction:
+        fill = [value is not None for value in (self.symbol, self.quantity, self.price)]
+        if not (all(fill) and self.amount is None) and not (not any(fill) and self.amount is not None):
+            raise ValueError("expected symbol, quantity and price, or amount alone")
+        return self
+
+
 class Portfolio(pydantic.BaseModel, extra="forbid"):
-    """The document. as_of is the evaluation instant; the figures are a pure function of the document."""
+    """The document. as_of is the evaluation instant; the figures are a pure function of the document.
+
+    Positions and cash are those before the transactions of the day and before the what-ifs, which follow in this order.
+    """
 
     rulebook: str = "seed"
     as_of: Micros = 0
@@ -134,7 +158,29 @@ class Portfolio(pydantic.BaseModel, extra="forbid"):
     positions: list[Position] = []
     house: House = House()
     market: dict[Literal["risk_free_rate"], Finite | None] = {}
+    transactions: list[Transaction] = []
     what_if: list[WhatIf] = []
+
+    def instrument(self, symbol: str, where: str) -> Instrument:
+        """What a symbol is. Raises PortfolioError that names where it was used."""
+        found = self.instruments.get(symbol)
+        if found is None:
+            raise PortfolioError(f"{where}: expected a symbol described under instruments, found {symbol}")
+        return found
+
+    def fill(self, symbol: str, quantity: int, price: float) -> None:
+        """Book a fill, in millionths: what it closes first; trade-date cash; a price where there was none."""
+        instrument = self.instruments[symbol]
+        own = [position for position in self.positions if position.symbol == symbol]
+        against = next((position for position in own if position.quantity * quantity < 0), None)
+        into = against or next(iter(own), None)
+        if into is None:
+            self.positions.append(Position(symbol=symbol, quantity=0))
+            into = self.positions[-1]
+        into.quantity += quantity
+        self.account.cash += cash_effect(round(quantity * instrument.size), price, 0)
+        # As in the graph: what has no quote is valued at its last fill.
+        instrument.price = price if instrument.price is None else instrument.price
 
 
 def parse(document: dict[str, Any]) -> Portfolio:

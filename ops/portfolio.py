@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from ops.document import Instrument, Portfolio, PortfolioError, parse
+from ops.document import Portfolio, PortfolioError, parse
 from ops.explain import explain, pairings
+from ops.intraday import intraday
 from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook, sources_of
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
 from risk.initial import initial_requirements
-from risk.ledger import cash_effect
 from risk.margin import itemize_margin, lines_of
 from risk.options import values_at
 from risk.rulebook import Rulebook
@@ -63,8 +63,17 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
       PortfolioError: a document that is malformed, or that holds what its rulebook has no rule for.
     """
-    case = _case(parse(document))
-    portfolio, rules, block = case.portfolio, case.rules, case.block
+    portfolio = parse(document)
+    rules, sources = _rules(portfolio)
+    events: dict[str, list[Any]] = {"transactions": portfolio.transactions, "what_if": portfolio.what_if}
+    for part, listed in events.items():
+        for at, event in enumerate(listed):
+            if event.symbol is not None:
+                portfolio.instrument(event.symbol, f"{part}.{at}.symbol")
+    during_the_day = intraday(portfolio, lambda own: _case(own, rules, sources).block)
+    _suppose(portfolio)
+    case = _case(portfolio, rules, sources)
+    block = case.block
     for measure in (itemize_margin, run_stress, run_tims):
         measure(block)
     found = lines_of(block)
@@ -85,7 +94,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
         "trigger": _trigger(case, reasons),
         "lines": explain(found, block, case.units, symbols, case.sources),
         "pairings": pairings(found, block, case.units, symbols) if rules.options else None,
-        "intraday": None,
+        "intraday": during_the_day,
         "stress": _stress(m, rules),
         "portfolio_margin": _portfolio_margin(case, m),
         "excluded": list(dict.fromkeys(unpriced)),
@@ -94,12 +103,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _case(portfolio: Portfolio) -> _Case:
-    try:
-        rules, sources = load_rulebook(portfolio.rulebook), sources_of(portfolio.rulebook)
-    except ConfigurationError as error:
-        raise PortfolioError(f"rulebook: {error}") from error
-    rules = _with_house(portfolio, rules)
+def _case(portfolio: Portfolio, rules: Rulebook, sources: dict[str, str]) -> _Case:
     held = _held(portfolio, twice=rules.stock is not None)
     _refuse(portfolio, held, rules)
     terms, names, theoretical = _terms(portfolio, rules)
@@ -107,8 +111,15 @@ def _case(portfolio: Portfolio) -> _Case:
     return _Case(portfolio, rules, sources, held, _block(portfolio, held, rules, terms, rows), names, theoretical)
 
 
+def _rules(portfolio: Portfolio) -> tuple[Rulebook, dict[str, str]]:
+    """The rulebook, with what the document says of the house and of the market, and its citations."""
+    try:
+        return _with_house(portfolio, load_rulebook(portfolio.rulebook)), sources_of(portfolio.rulebook)
+    except ConfigurationError as error:
+        raise PortfolioError(f"rulebook: {error}") from error
+
+
 def _with_house(portfolio: Portfolio, rules: Rulebook) -> Rulebook:
-    """The rules with what the document says of the house and of the market."""
     asked, house = portfolio.house, rules.house
     if rules.stock is None and (asked.rates or asked.long_rate is not None or asked.short_rate is not None):
         raise PortfolioError(f"house: rulebook {rules.name} has no house rates; leave the section out")
@@ -123,38 +134,26 @@ def _with_house(portfolio: Portfolio, rules: Rulebook) -> Rulebook:
 
 
 def _held(portfolio: Portfolio, *, twice: bool) -> Held:
-    """Positions after the what-ifs, which also move the cash and the prices of the (own) portfolio; by symbol.
-
-    twice: whether a symbol may be held long and short at once.
-    """
-    held: dict[tuple[str, bool], int] = {}
+    """Positions by symbol; twice: whether a symbol may be held long and short at once."""
+    found: dict[tuple[str, bool], int] = {}
     for at, position in enumerate(portfolio.positions):
-        _known(portfolio, position.symbol, f"positions.{at}.symbol")
+        portfolio.instrument(position.symbol, f"positions.{at}.symbol")
         side = (position.symbol, twice and position.quantity < 0)
-        if side in held:
+        if side in found:
             raise PortfolioError(f"positions.{at}.symbol: expected each symbol once, found {position.symbol} again")
-        held[side] = position.quantity
-    for at, event in enumerate(portfolio.what_if):
-        instrument = _known(portfolio, event.symbol, f"what_if.{at}.symbol")
+        found[side] = position.quantity
+    return sorted((symbol, quantity) for (symbol, _), quantity in found.items() if quantity)
+
+
+def _suppose(portfolio: Portfolio) -> None:
+    """Apply the what-ifs."""
+    for event in portfolio.what_if:
+        instrument = portfolio.instruments[event.symbol]
         instrument.implied_volatility = event.implied_volatility or instrument.implied_volatility
         if event.quantity is None:
             instrument.price = event.price or instrument.price
-            continue
-        assert event.price is not None
-        short = twice and ((event.symbol, False) not in held if event.quantity > 0 else (event.symbol, True) in held)
-        side = (event.symbol, short)
-        held[side] = held.get(side, 0) + event.quantity
-        portfolio.account.cash += cash_effect(round(event.quantity * instrument.size), event.price, 0)
-        # As in the graph: what has no quote is valued at its last fill.
-        instrument.price = event.price if instrument.price is None else instrument.price
-    return sorted((symbol, quantity) for (symbol, _), quantity in held.items() if quantity)
-
-
-def _known(portfolio: Portfolio, symbol: str, where: str) -> Instrument:
-    instrument = portfolio.instruments.get(symbol)
-    if instrument is None:
-        raise PortfolioError(f"{where}: expected a symbol described under instruments, found {symbol}")
-    return instrument
+        elif event.price is not None:
+            portfolio.fill(event.symbol, event.quantity, event.price)
 
 
 def _refuse(portfolio: Portfolio, held: Held, rules: Rulebook) -> None:
@@ -178,7 +177,7 @@ def _refuse(portfolio: Portfolio, held: Held, rules: Rulebook) -> None:
             )
     for symbol, instrument in portfolio.instruments.items():
         if instrument.underlying is not None:
-            _known(portfolio, instrument.underlying, f"instruments.{symbol}.underlying")
+            portfolio.instrument(instrument.underlying, f"instruments.{symbol}.underlying")
     gross = sum(
         abs(quantity) / QUANTITY_SCALE * portfolio.instruments[s].size * (portfolio.instruments[s].price or 0.0)
         for s, quantity in held
@@ -387,9 +386,10 @@ def _reasons(case: _Case) -> dict[str, str]:
             for name, plain in (("leverage", 1.0), ("margin_eligible", True)):
                 if getattr(instrument, name) != plain:
                     reasons[f"instruments.{symbol}.{name}"] = f"not used: {book} has one rate a side"
-    reasons["intraday"] = (
-        f"{book} has no intraday margin rule" if rules.intraday is None else "the document has no transactions"
-    )
+    if rules.intraday is None:
+        reasons["intraday"] = f"{book} has no intraday margin rule"
+    elif not case.portfolio.transactions:
+        reasons["intraday"] = "the document has no transactions"
     return reasons
 
 

@@ -103,13 +103,17 @@ class PortfolioRules:
 
 @dataclass(frozen=True, slots=True)
 class IntradayRules:
-    """Intraday margin, FINRA 4210(d)(2). Shares of equity, dollars, business days, calendar days."""
+    """Intraday margin, FINRA 4210(d)(2). Shares of equity, dollars, business days, calendar days.
+
+    cash_first: whether deposits and withdrawals of a day count as made at its start, as (d)(2)(B) lets a firm choose.
+    """
 
     minor_share: float
     minor_amount: float
     capital_days: int
     outstanding_days: int
     restriction_days: int
+    cash_first: bool
 
 
 @dataclass(frozen=True, slots=True)

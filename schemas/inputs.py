@@ -31,6 +31,7 @@ Type = Literal[
     "MONEY_MARKET",
     "EXEMPT_FUND",
 ]
+Method = Literal["ordinary", "blume", "vasicek"]
 Class = Literal["equity", "narrow_index", "broad_index", "high_cap_broad_index"]
 
 
@@ -78,13 +79,15 @@ class Price(Input, frozen=True, kw_only=True):
 
 
 class Beta(Input, frozen=True, kw_only=True):
-    """A symbol's beta to SPY, with the window (days) and observations it was estimated from."""
+    """A symbol's beta to SPY: window (days), observations and method it was estimated by, and its standard error."""
 
     symbol: Id
     beta: Factor
     effective_at: Time
     window: Whole | None = None
     observations: Whole | None = None
+    standard_error: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    method: Method = "ordinary"
 
 
 class Instrument(Input, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ def test_a_daily_bar_becomes_a_path_and_returns_see_no_split(tmp_path: Path) -> 
         effective_at=Time.parse("2024-03-21T13:25:00Z"),
         window=70,
         observations=70,
+        standard_error=pytest.approx(0.0, abs=1e-3),
         arrived_at=Time.parse("2024-03-21T13:25:00.100Z"),
     )
     assert history.beta("ABC", dt.date(2024, 2, 1)) is None
