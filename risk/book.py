@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from risk.amounts import Floats, Ints
 from risk.block import AccountBlock, runs
 from risk.market import Market, Quotes
 from risk.rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from schemas.inputs import Account, Snapshot
 
 _SYMBOL_BITS = 32
 _COLUMNS = ("quantity", "close", "traded")
@@ -30,7 +33,8 @@ class Book:
     """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat.
 
     What has no quote is valued at the close of the account's snapshot, else at the price of its last fill (design 4),
-    never at another account's, which may be in another shard. cash is in ticks, with room for accounts to come.
+    never at another account's, which may be in another shard. cash is in ticks; it, portfolio (whether an account is on
+    portfolio margin) and house (what it is asked for at least, long and short) have room for accounts to come.
     """
 
     def __init__(self) -> None:
@@ -38,6 +42,8 @@ class Book:
         self.rows: dict[str, int] = {}
         self.known: list[bool] = []
         self.cash: Ints = np.empty(0, np.int64)
+        self.portfolio: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.house: Floats = np.empty((2, 0))
         self.keys: Ints = np.empty(0, np.int64)
         self.owners: Ints = self.keys
         self.symbols: Ints = self.keys
@@ -56,8 +62,16 @@ class Book:
             self.ids.append(account_id)
             self.known.append(False)
             if row >= len(self.cash):
-                self.cash = np.append(self.cash, np.zeros(max(16, row), np.int64))
+                room = max(16, row)
+                self.cash = np.append(self.cash, np.zeros(room, np.int64))
+                self.portfolio = np.append(self.portfolio, np.zeros(room, np.bool_))
+                self.house = np.append(self.house, np.zeros((2, room)), axis=1)
         return row
+
+    def agree(self, account: int, terms: Account | Snapshot) -> None:
+        """Keep the regime of an account, and the rates that the house asks it for."""
+        self.portfolio[account] = terms.margin_type == "PORTFOLIO"
+        self.house[:, account] = terms.house_long_rate or 0.0, terms.house_short_rate or 0.0
 
     def trade(self, account: int, symbol: int, quantity: int) -> None:
         """Change a position by signed millionths; seen after settle()."""
@@ -129,6 +143,10 @@ class Book:
         symbols = self.symbols[mine]
         price = self._prices(mine, symbols, quotes.price)
         unpriced = np.isnan(price)
+        if quotes.terms is not None:
+            below = quotes.terms.underlying.take(symbols)
+            # What derives from a symbol cannot be margined without its price.
+            unpriced |= (below != symbols) & np.isnan(quotes.terms.price.take(below))
         price[unpriced] = 0.0
         return AccountBlock(
             instant=instant,
@@ -143,6 +161,9 @@ class Book:
             unreliable=_flags(quotes.unreliable, symbols),
             unpriced=unpriced,
             defaulted=_flags(quotes.defaulted, symbols),
+            terms=quotes.terms,
+            portfolio=None if quotes.terms is None else self.portfolio.take(accounts),
+            house=None if quotes.terms is None else self.house.take(accounts, axis=1),
         )
 
     def held(self, accounts: Ints, market: Market, *, flat: bool = False, fills: bool = True) -> Held:
@@ -197,7 +218,9 @@ class Book:
 
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""
-        return {"ids": self.ids, "known": self.known, "cash": self.cash[: len(self.ids)]}
+        rows = len(self.ids)
+        columns = {"cash": self.cash[:rows], "portfolio": self.portfolio[:rows], "house": self.house[:, :rows]}
+        return {"ids": self.ids, "known": self.known} | columns
 
     def positions_cell(self) -> dict:
         """Positions as plain data."""
@@ -205,7 +228,8 @@ class Book:
 
     def load_accounts(self, cell: dict) -> None:
         """Become what accounts_cell described."""
-        self.ids, self.known, self.cash = cell["ids"], cell["known"], cell["cash"]
+        self.ids, self.known = cell["ids"], cell["known"]
+        self.cash, self.portfolio, self.house = cell["cash"], cell["portfolio"], cell["house"]
         self.rows = {account_id: row for row, account_id in enumerate(self.ids)}
 
     def load_positions(self, cell: dict) -> None:

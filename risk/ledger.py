@@ -39,13 +39,15 @@ class Execution(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """An original fill: its highest version with its content, the lower ones, and whether the original itself came."""
+    """An original fill: its highest version with its content, the lower ones, whether the original itself came, and the
+    units of the underlying in one of it when it was applied."""
 
     version: int
     latest: Execution
     lower: dict[int, Execution] | None
     original: bool
     applied_at: int
+    size: float = 1.0
 
     def known(self, version: int) -> Execution | None:
         """Content of a version, if it came."""
@@ -74,7 +76,8 @@ class Posting(NamedTuple):
 
 
 def cash_effect(quantity: int, price: float, fees: int) -> int:
-    """Trade-date cash of a fill in ticks: minus quantity (millionths) x price (dollars), minus fees (ticks)."""
+    """Trade-date cash of a fill in ticks: minus quantity (millionths of the underlying) x price (dollars), minus fees
+    (ticks)."""
     return -round(quantity / 1e6 * price * TICKS_PER_DOLLAR) - fees
 
 
@@ -132,9 +135,10 @@ class Ledger:
             found = bucket[account_id] = AccountLedger(number)
         return found
 
-    def post(self, fill: Fill, instant: int) -> tuple[list[Posting], str | None]:
+    def post(self, fill: Fill, instant: int, size: float = 1.0) -> tuple[list[Posting], str | None]:
         """Postings that bring the book to the fill's highest version, and why the record is refused, if it is.
 
+        size: units of the underlying in one of the symbol, which the price is of.
         A correction before its fill waits (no postings). The same id and version with other content is refused.
         """
         new = fill.kind == "NEW"
@@ -143,8 +147,8 @@ class Ledger:
         entry, content = own.fills.get(root), content_of(fill, fill.fill_id)
         if entry is None:
             self.dirty.add(own.number)
-            own.fills[root] = Entry(fill.version, content, None, new, instant)
-            return [_posting(content, 1)] if new else [], None
+            own.fills[root] = Entry(fill.version, content, None, new, instant, size)
+            return [_posting(content, size)] if new else [], None
         known = entry.known(fill.version)
         if known is not None:
             same = known == content
@@ -171,7 +175,12 @@ class Ledger:
         own = self.of(snapshot.account_id)
         own.fills = {
             fill.fill_id: Entry(
-                fill.version, content_of(fill, fill.own_id or fill.fill_id), None, True, int(fill.arrived_at)
+                fill.version,
+                content_of(fill, fill.own_id or fill.fill_id),
+                None,
+                True,
+                int(fill.arrived_at),
+                fill.multiplier,
             )
             for fill in snapshot.fills
         }
@@ -186,7 +195,7 @@ class Ledger:
         """A bucket as plain data."""
         return {
             account_id: (
-                [(key, e.version, e.latest, e.lower, e.original, e.applied_at) for key, e in own.fills.items()],
+                [(key, e.version, e.latest, e.lower, e.original, e.applied_at, e.size) for key, e in own.fills.items()],
                 own.cash,
             )
             for account_id, own in self.bucket(number).items()
@@ -200,8 +209,8 @@ class Ledger:
 
 def _loaded(number: int, fills: Iterable[tuple], cash: dict[str, list]) -> AccountLedger:
     entries = {
-        key: Entry(version, Execution(*latest), lower and {v: Execution(*c) for v, c in lower.items()}, original, at)
-        for key, version, latest, lower, original, at in fills
+        key: Entry(version, Execution(*latest), lower and {v: Execution(*c) for v, c in lower.items()}, *rest)
+        for key, version, latest, lower, *rest in fills
     }
     return AccountLedger(number, entries, {key: tuple(content) for key, content in cash.items()})
 
@@ -211,13 +220,14 @@ def _postings(entry: Entry, before: Execution | None, instant: int) -> list[Post
     after = entry.effect()
     if before is None:
         entry.applied_at = instant
-        return [_posting(after, 1)] if after else []
+        return [_posting(after, entry.size)] if after else []
     if after is not None and after.booked == before.booked:
         return []
-    undone = _posting(before, -1, entry.applied_at)
-    return [undone, _posting(after, 1, entry.applied_at)] if after else [undone]
+    done = _posting(before, entry.size, entry.applied_at)
+    undone = done._replace(quantity=-done.quantity, cash=-done.cash)
+    return [undone, _posting(after, entry.size, entry.applied_at)] if after else [undone]
 
 
-def _posting(execution: Execution, sign: int, corrects: int | None = None) -> Posting:
+def _posting(execution: Execution, size: float, corrects: int | None = None) -> Posting:
     _, symbol, quantity, price, fees, _, _ = execution
-    return Posting(symbol, sign * quantity, sign * cash_effect(quantity, price, fees), corrects)
+    return Posting(symbol, quantity, cash_effect(round(quantity * size), price, fees), corrects)

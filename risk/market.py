@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import gt, itemgetter, lt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
+from risk.rulebook import Rulebook
 from risk.sessions import Sessions
+from risk.terms import Terms, describe
 from risk.ticks import STATUSES, Ticks
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ _STATE = np.array([CLOSE, HALTED, LIVE, LIVE], np.int8)
 _A_CLOSE = STATUSES.index("CLOSE")
 _NOTHING = np.iinfo(np.int64).min
 
-#: What a price says: (as_of, sequence, source, price, place of its status). Of two, the greater is the newer.
-Newest = tuple[int, int, str, float, int]
+#: What a price says: (as_of, sequence, source, price, place of its status, volatility). Of two, the greater is newer.
+Newest = tuple[int, int, str, float, int, float]
 
 #: By symbol: type, what stands where nothing is known, and the cell that it is written in: ticks change quotes alone.
 _COLUMNS: dict[str, tuple[type, float, str]] = {
@@ -38,7 +41,10 @@ _COLUMNS: dict[str, tuple[type, float, str]] = {
     "status": (np.int8, MISSING, "quotes"),
     "stale_at": (np.int64, NEVER, "quotes"),
     "beta": (np.float64, np.nan, "symbols"),
+    "volatility": (np.float64, np.nan, "quotes"),
     "multiplier": (np.float64, 1.0, "symbols"),
+    "underlying": (np.int64, -1, "symbols"),
+    "expiry": (np.int64, NEVER, "symbols"),
 }
 #: By symbol and kind, the kinds of a symbol adjacent.
 _TOLD: dict[str, tuple[type, float]] = {
@@ -46,6 +52,7 @@ _TOLD: dict[str, tuple[type, float]] = {
     "sequence": (np.int64, 0),
     "price": (np.float64, np.nan),
     "status": (np.int8, 0),
+    "volatility": (np.float64, 0.0),
 }
 _LISTS = ("symbols", "beta_from", "scheduled")
 
@@ -53,7 +60,8 @@ _LISTS = ("symbols", "beta_from", "scheduled")
 class Quotes(NamedTuple):
     """What positions are valued with at an instant, by symbol row: (symbols,) each, as in AccountBlock.
 
-    The price is NaN where there is none.
+    The price is NaN where there is none. Under option rules an option has the beta of what underlies it, and relies on
+    that price too; terms say what the symbols are.
     """
 
     price: Floats
@@ -61,6 +69,7 @@ class Quotes(NamedTuple):
     multiplier: Floats
     unreliable: NDArray[np.bool_]
     defaulted: NDArray[np.bool_]
+    terms: Terms | None = None
 
 
 class Market:
@@ -82,6 +91,8 @@ class Market:
         self.columns: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill, _) in _COLUMNS.items()}
         self.told: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill) in _TOLD.items()}
         self.sources: dict[int, str] = {}
+        self.instruments: dict[int, Instrument] = {}
+        self._described: tuple[Any, Terms] | None = None
 
     def row(self, symbol: str) -> int:
         """The symbol's row, opened if it is new."""
@@ -119,7 +130,7 @@ class Market:
             return places
         self.dirty.add("quotes")
         for name, column in self.told.items():
-            column[places] = getattr(ticks, name)[chosen]
+            column[places] = ticks.told(name)[chosen]
         self._name_sources(places, [ticks.sources[place] for place in chosen.tolist()])
         moved = np.unique(places // len(KINDS))
         self._settle(moved, stale_after)
@@ -145,7 +156,7 @@ class Market:
                 new = [ticks.sources[tick] for tick in chosen.tolist()]
                 old = [self.sources.get(place, "") for place in places.tolist()]
                 yield np.array(list(map(gt, new, old))), np.array(list(map(lt, new, old)))
-            column, was = getattr(ticks, name)[chosen], self.told[name][places]
+            column, was = ticks.told(name)[chosen], self.told[name][places]
             yield column > was, column < was
 
     def _name_sources(self, places: Ints, sources: list[str]) -> None:
@@ -160,12 +171,15 @@ class Market:
     def _settle(self, rows: Ints, stale_after: int) -> None:
         """Find what holds at the rows, of which something new was told."""
         told, places = self.told, rows * len(KINDS)
-        price, status, as_of = (told[name][places + _OF_LIVE] for name in ("price", "status", "as_of"))
+        price, status, as_of, volatility = (
+            told[name][places + _OF_LIVE] for name in ("price", "status", "as_of", "volatility")
+        )
         others = (told["as_of"][places + kind] != _NOTHING for kind in (_OF_INDICATIVE, _OF_HALTED))
         for at in np.flatnonzero(np.logical_or(*others)).tolist():
-            price[at], (as_of[at], _, _, _, status[at]) = self._standing(int(rows[at]))
+            price[at], (as_of[at], _, _, _, status[at], volatility[at]) = self._standing(int(rows[at]))
         self.columns["price"][rows] = price
         self.columns["status"][rows] = _STATE[status]
+        self.columns["volatility"][rows] = np.where(volatility > 0, volatility, np.nan)
         self.columns["stale_at"][rows] = self.sessions.after_each(as_of, stale_after * 1_000_000)
 
     def _standing(self, row: int) -> tuple[float, Newest]:
@@ -181,18 +195,18 @@ class Market:
         """What is told at a place; empty for nothing."""
         if self.told["as_of"][place] == _NOTHING:
             return ()
-        as_of, sequence, price, status = (column[place].item() for column in self.told.values())
-        return as_of, sequence, self.sources.get(place, ""), price, status
+        as_of, sequence, price, status, volatility = (column[place].item() for column in self.told.values())
+        return as_of, sequence, self.sources.get(place, ""), price, status, volatility
 
     def ticks(self, arrived_at: int) -> Ticks:
-        """What is told of every symbol, as if it arrived at one time, microseconds; volatilities are not kept."""
+        """What is told of every symbol, as if it arrived at one time, microseconds."""
         places = np.flatnonzero(self.told["as_of"] != _NOTHING)
         return Ticks.of(
             [self.symbols[row] for row in (places // len(KINDS)).tolist()],
             [self.sources.get(place, "") for place in places.tolist()],
             arrived_at=np.full(len(places), arrived_at),
-            volatility=np.full(len(places), np.nan),
-            **{name: column[places] for name, column in self.told.items()},
+            **{name: column[places] for name, column in self.told.items() if name != "volatility"},
+            volatility=np.where(self.told["volatility"][places] > 0, self.told["volatility"][places], np.nan),
         )
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
@@ -225,13 +239,41 @@ class Market:
         return row
 
     def describe(self, instrument: Instrument) -> int | None:
-        """Take what an instrument is; the row, or None if nothing that is valued changed."""
+        """Take what an instrument is; the row, or None if nothing of it changed."""
         row = self.row(instrument.symbol)
-        if self.columns["multiplier"][row] == instrument.multiplier:
+        known = self.instruments.get(row)
+        if known is not None and _content(known) == _content(instrument):
             return None
-        self.dirty.add("symbols")
+        self.dirty.update(("symbols", "instruments"))
+        self.instruments[row], self._described = instrument, None
         self.columns["multiplier"][row] = instrument.multiplier
+        if instrument.underlying is not None:
+            self.columns["underlying"][row] = self.row(instrument.underlying)
+        self.columns["expiry"][row] = NEVER if instrument.expiry is None else int(instrument.expiry)
         return row
+
+    def size(self, symbol: str) -> float:
+        """Units of the underlying in one of a symbol."""
+        row = self.rows.get(symbol)
+        return 1.0 if row is None else float(self.columns["multiplier"][row])
+
+    def derived(self, moved: NDArray[np.bool_]) -> None:
+        """Add to the symbols that moved, a mask over the rows, those that derive from them."""
+        underlying = self.columns["underlying"][: len(moved)]
+        derivatives = np.flatnonzero(underlying >= 0)
+        moved[derivatives] |= moved[underlying[derivatives]]
+
+    def _terms(self, rules: Rulebook, beta: Floats) -> Terms:
+        """What the symbols are under a rulebook, at their prices and betas."""
+        key, rows = (rules.label, len(self.symbols)), slice(len(self.symbols))
+        if self._described is None or self._described[0] != key:
+            nothing = np.full(len(self.symbols), np.nan)
+            instruments = [self.instruments.get(row) for row in range(len(self.symbols))]
+            terms, _ = describe(instruments, self.rows, rules, price=nothing, volatility=nothing, beta=nothing)
+            self._described = key, terms
+        known = self._described[1]
+        price, volatility = (self.columns[name][rows] for name in ("price", "volatility"))
+        return replace(known, price=price, volatility=volatility, beta=beta[known.underlying])
 
     def states(self, rows: NDArray[np.int64] | list[int], instant: int) -> NDArray[np.int8]:
         """LIVE, CLOSE, HALTED, STALE or MISSING of the symbols at the rows, as of the instant, microseconds."""
@@ -239,28 +281,35 @@ class Market:
         old = (self.columns["stale_at"][rows] <= instant) & ((status == LIVE) | (status == CLOSE))
         return np.where(old, np.int8(STALE), status)
 
-    def quotes(self, default_beta: float, instant: int) -> Quotes:
-        """Every symbol as of the instant, microseconds; a beta that is not known is the default."""
+    def quotes(self, rules: Rulebook, instant: int) -> Quotes:
+        """Every symbol as of the instant, microseconds; a beta that is not known is the rulebook's default."""
         columns, state = self.columns, self.states(np.arange(len(self.columns["price"])), instant)
         defaulted = np.isnan(columns["beta"])
+        beta = np.where(defaulted, rules.default_beta, columns["beta"])
+        unreliable = (state == STALE) | (state == HALTED) | (state == MISSING)
+        if rules.options is None:
+            return Quotes(columns["price"], beta, columns["multiplier"], unreliable, defaulted)
+        terms = self._terms(rules, beta)
+        below, rows = terms.underlying, slice(len(self.symbols))
         return Quotes(
-            price=columns["price"],
-            beta=np.where(defaulted, default_beta, columns["beta"]),
-            multiplier=columns["multiplier"],
-            unreliable=(state == STALE) | (state == HALTED) | (state == MISSING),
-            defaulted=defaulted,
+            price=terms.price,
+            beta=terms.beta,
+            multiplier=columns["multiplier"][rows],
+            unreliable=unreliable[rows] | unreliable[below],
+            defaulted=defaulted[below],
+            terms=terms,
         )
 
     def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:
-        """Rows whose price became stale in (after, until], microseconds."""
-        stale_at = self.columns["stale_at"]
-        return np.flatnonzero((stale_at > after) & (stale_at <= until))
+        """Rows whose price became stale, or that expired, in (after, until], microseconds."""
+        ends = (self.columns[name] for name in ("stale_at", "expiry"))
+        return np.flatnonzero(np.logical_or(*((end > after) & (end <= until) for end in ends)))
 
     def next_change(self, after: int) -> int:
-        """When the next price turns stale or the next beta becomes effective, microseconds, or NEVER."""
-        stale_at = self.columns["stale_at"]
-        stale = int(stale_at.min(initial=NEVER, where=stale_at > after))
-        return min(stale, self.scheduled[0][0]) if self.scheduled else stale
+        """When the next price turns stale, option expires or beta becomes effective, microseconds, or NEVER."""
+        ends = (self.columns[name] for name in ("stale_at", "expiry"))
+        ended = min(int(end.min(initial=NEVER, where=end > after)) for end in ends)
+        return min(ended, self.scheduled[0][0]) if self.scheduled else ended
 
     def to_cell(self, cell: str) -> dict:
         """The quotes, or what is known of the symbols, as plain data."""
@@ -274,7 +323,10 @@ class Market:
         return found | {"told": told, "sources": self.sources}
 
     def load(self, cell: dict) -> None:
-        """Take what to_cell gave of either."""
+        """Take what to_cell gave of any."""
+        if "instruments" in cell:
+            self.instruments, self._described = dict(cell["instruments"]), None
+            return
         self.columns |= cell["columns"]
         if "told" in cell:
             self.told, self.sources = cell["told"], cell["sources"]
@@ -282,3 +334,7 @@ class Market:
         self.symbols, self.scheduled = cell["symbols"], [tuple(beta) for beta in cell["scheduled"]]
         self.beta_from = [tuple(told) for told in cell["beta_from"]]
         self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
+
+
+def _content(instrument: Instrument) -> list:
+    return [getattr(instrument, name) for name in instrument.__struct_fields__ if name != "arrived_at"]

@@ -19,7 +19,7 @@ from risk.lines import Lines, joined_lines
 from risk.pairing import pair
 from risk.rulebook import OptionRules, Rulebook, StockRules
 from risk.stock import maintain_stock
-from risk.terms import CLASSES, CONVERTIBLE, OPTION, expires_within
+from risk.terms import CLASSES, CONVERTIBLE, OPTION, SECURITY_FUTURE, expires_within
 
 
 def margin_positions(block: AccountBlock, house: Floats, chosen: NDArray[np.bool_] | None = None) -> Lines:
@@ -58,7 +58,9 @@ class _Positions:
         hedges = list(self._hedges(units, rules.stock))
         stock = np.flatnonzero(~self.option & (units != 0))
         amount, rule = maintain_stock(units[stock], self.price[stock], self.what.at(stock), self.house[stock], rules)
-        worth = ticks(units[stock] * self.price[stock])
+        # A future is settled every day: what it is worth is in the cash.
+        own = np.where(self.what.type[stock] == SECURITY_FUTURE, 0.0, self.price[stock])
+        worth = ticks(units[stock] * own)
         alone = Lines.each(self.owner[stock], rule, amount, worth, self.at[stock], units[stock])
         rate = np.zeros(len(units))
         rate[stock] = amount / np.abs(units[stock]) / TICKS_PER_DOLLAR

@@ -15,7 +15,7 @@ from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
 from risk.margin import lines_of, requirement_of
 from risk.terms import OPTION
-from risk.valuation import gains, with_volatility
+from risk.valuation import gains, with_volatilities
 
 #: Of the spot, to either side: what an option gains from one to the other is its delta.
 _BUMP = 0.01
@@ -40,9 +40,10 @@ def run_stress(block: AccountBlock) -> None:
         equity = _worth(block) + block.sums(pnl)
     else:
         # Once, for what a price implies must not be found anew at a moved one.
-        block = _with_volatilities(block)
+        block, _ = with_volatilities(block)
         pnl, again = _pnl(moves, block), [lines_of(_moved(block, move)) for move in moves[:, None]]
-        up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]))
+        assert block.terms is not None
+        up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]) * np.ones(len(block.terms.price)))
         add["exposure"] = block.sums(ticks(block.quantity * (up - down) / (2 * _BUMP) * block.beta))
         accounts = len(block.accounts)
         requirement = np.stack([found.sums(found.requirement, accounts) for found in again])
@@ -64,27 +65,16 @@ def _pnl(moves: Floats, block: AccountBlock) -> Floats:
     """(moves, p) ticks of each position."""
     if block.rules.options is None:
         return ticks(block.values * np.maximum(moves[:, None] * block.beta, -1.0))
-    block = _with_volatilities(block)
+    block, _ = with_volatilities(block)
     assert block.terms is not None
     return ticks(block.quantity * _gains(block, moves[:, None] * block.terms.beta))
 
 
 def _gains(block: AccountBlock, moves: Floats) -> Floats:
     """(k, p) dollars that a unit of each position gains at (k, symbols) moves of what underlies it."""
-    assert block.terms is not None
-    at = np.flatnonzero(~block.unpriced)
-    symbols, row = np.unique(block.symbols[at], return_inverse=True)
-    moves = np.broadcast_to(moves, (len(moves), len(block.terms.price)))[:, symbols]
-    out = np.zeros((len(moves), len(block.symbols)))
-    out[:, at] = gains(block.terms, symbols, moves, block.instant, block.rules.risk_free_rate)[:, row]
+    at, out = np.flatnonzero(~block.unpriced), np.zeros((len(moves), len(block.symbols)))
+    out[:, at] = gains(block, at, moves)
     return out
-
-
-def _with_volatilities(block: AccountBlock) -> AccountBlock:
-    assert block.terms is not None
-    symbols = np.unique(block.symbols[~block.unpriced])
-    market, _ = with_volatility(block.terms, symbols, block.instant, block.rules.risk_free_rate)
-    return block if market is block.terms else replace(block, terms=market)
 
 
 def _moved(block: AccountBlock, move: Floats) -> AccountBlock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +110,11 @@ def expires_within(expiry: Ints, instant: int, months: int) -> NDArray[np.bool_]
     return expiry.astype("M8[us]").astype("M8[D]") <= limit
 
 
+_TEXTS = ("underlying", "right", "exercise", "class_group", "product_group", "sector")
+
+
 def describe(
-    instruments: Sequence[Instrument],
+    instruments: Sequence[Instrument | None],
     rows: Mapping[str, int],
     rules: Rulebook,
     *,
@@ -122,55 +125,55 @@ def describe(
     """The terms of symbols under a rulebook, and the names of their class groups by number.
 
     Args:
-      instruments: (s,) what each symbol is.
+      instruments: (s,) what each symbol is; None is a stock of which nothing else is known.
       rows: row of each symbol, of every underlying too.
       price, volatility, beta: (s,), NaN where there is none; a beta has its default.
     """
-    names, own = list(rows), instruments
-    underlying = [rows[found.underlying or name] for name, found in zip(names, own, strict=True)]
-    classes = [CLASSES.index(found.instrument_class) for found in own]
-    leverage = [found.leverage for found in own]
+    names = list(rows)
+
+    def column(attribute: str, missing: Any = None) -> list:
+        found = (None if own is None else getattr(own, attribute) for own in instruments)
+        return [missing if value is None else value for value in found]
+
+    text = {name: column(name) for name in _TEXTS}
+    classes = [CLASSES.index(name) for name in column("instrument_class", CLASSES[0])]
+    leverage = column("leverage", 1.0)
+    underlying = [rows[found or name] for name, found in zip(names, text["underlying"], strict=True)]
     # What an option says of its underlying counts where that says nothing itself.
     for row, below in enumerate(underlying):
         classes[below] = classes[below] or classes[row]
         leverage[below] = leverage[row] if leverage[below] == 1.0 else leverage[below]
     portfolio, house = rules.portfolio, rules.house
-    sectors = sorted({found.sector for found in own if found.sector})
-    groups, group_class, products = [], [], []
+    sectors = {name: place for place, name in enumerate(sorted(set(filter(None, text["sector"]))))}
     offsets = sorted(portfolio.product_offsets) if portfolio else []
+    groups, group_class, products = [], [], []
     for below in underlying:
-        name, found = names[below], own[below]
-        group = found.class_group or (portfolio.class_groups.get(name, name) if portfolio else name)
-        product = found.product_group or (portfolio.product_group_of.get(group, "") if portfolio else "")
+        name = names[below]
+        group = text["class_group"][below] or (portfolio.class_groups.get(name, name) if portfolio else name)
+        product = text["product_group"][below] or (portfolio.product_group_of.get(group) if portfolio else None)
         by_group = portfolio.class_of_group.get(group) if portfolio else None
         groups.append(group)
         group_class.append(CLASSES.index(by_group) if by_group else classes[below])
         products.append(offsets.index(product) if product in offsets else -1)
     known = sorted(set(groups))
     number = {name: place for place, name in enumerate(known)}
-    place = {name: at for at, name in enumerate(sectors)}
     own_rows = np.array(underlying, np.int64)
-
-    def column(attribute: str, kind: type, missing: float = np.nan) -> NDArray:
-        values = (getattr(found, attribute) for found in own)
-        return np.array([missing if value is None else value for value in values], kind)
-
     terms = Terms(
-        type=np.array([TYPES.index(found.type) for found in own], np.int8),
+        type=np.array([TYPES.index(name) for name in column("type", TYPES[0])], np.int8),
         underlying=own_rows,
-        right=np.array([{"CALL": 1.0, "PUT": -1.0}.get(found.right or "", 0.0) for found in own]),
-        strike=column("strike", np.float64, 0.0),
-        expiry=column("expiry", np.int64, 0),
-        multiplier=column("multiplier", np.float64),
-        conversion=column("conversion_ratio", np.float64, 1.0),
-        american=np.array([found.exercise != "EUROPEAN" for found in own]),
+        right=np.array([{"CALL": 1.0, "PUT": -1.0}.get(right, 0.0) for right in text["right"]]),
+        strike=np.array(column("strike", 0.0)),
+        expiry=np.array(column("expiry", 0), np.int64),
+        multiplier=np.array(column("multiplier", 1.0)),
+        conversion=np.array(column("conversion_ratio", 1.0)),
+        american=np.array([style != "EUROPEAN" for style in text["exercise"]]),
         instrument_class=np.array(classes, np.int8),
         leverage=np.array(leverage),
-        eligible=column("margin_eligible", np.bool_),
-        average_daily_volume=column("average_daily_volume", np.float64),
-        shares_outstanding=column("shares_outstanding", np.float64),
-        sector=np.array([place.get(found.sector or "", -1) for found in own], np.int64),
-        dividend_yield=column("dividend_yield", np.float64, 0.0)[own_rows],
+        eligible=np.array(column("margin_eligible", True), np.bool_),
+        average_daily_volume=np.array(column("average_daily_volume", np.nan)),
+        shares_outstanding=np.array(column("shares_outstanding", np.nan)),
+        sector=np.array([sectors.get(name, -1) for name in text["sector"]], np.int64),
+        dividend_yield=np.array(column("dividend_yield", 0.0))[own_rows],
         points_class=np.array(group_class, np.int8),
         class_group=np.array([number[name] for name in groups], np.int64),
         product_group=np.array(products, np.int64),

@@ -77,14 +77,19 @@ class Ticks:
         return Ticks(*(getattr(self, field.name)[first:end] for field in fields(self)))
 
     def oldest_first(self) -> Ints:
-        """(n,) their places by (as_of, sequence, source, price, status): of a symbol and kind the last one holds."""
+        """(n,) their places by what Newest of risk.market compares: of a symbol and kind the last one holds."""
         names = sorted(set(self.sources))
         if len(names) > 1:
             rank = {name: place for place, name in enumerate(names)}
             by_source = np.array([rank[source] for source in self.sources])
         else:
             by_source = np.zeros(len(self), np.int8)
-        return np.lexsort((self.status, self.price, by_source, self.sequence, self.as_of))
+        return np.lexsort((self.told("volatility"), self.status, self.price, by_source, self.sequence, self.as_of))
+
+    def told(self, name: str) -> NDArray:
+        """(n,) a column; no volatility is 0.0, so that it compares."""
+        column: NDArray = getattr(self, name)
+        return np.nan_to_num(column) if name == "volatility" else column
 
     def conflated(self) -> Ticks:
         """The newest of each symbol and status, which is all that a market keeps of one instant."""

@@ -18,7 +18,7 @@ from risk.block import AccountBlock
 from risk.lines import Lines, joined_lines
 from risk.strategy import margin_positions
 from risk.terms import CLASSES, CONVERTIBLE, EXEMPT_FUND, MONEY_MARKET, OPTION, SECURITY_FUTURE
-from risk.valuation import gains, with_volatility
+from risk.valuation import gains, with_volatilities
 
 #: Of the overlay on the riskiest class groups, the range of the others; in no line of its own.
 _REST = -1
@@ -67,39 +67,36 @@ class ClassGroups:
         found, first, self._of = np.unique(key, return_index=True, return_inverse=True)
         self.account, self.group = self._owner[first], market.class_group[self._what.underlying[first]]
         self._product = market.product_group[self._what.underlying[first]]
-        symbols, row = np.unique(block.symbols[at], return_inverse=True)
-        self._ranges = self._asked(symbols)
-        rate, moves = block.rules.risk_free_rate, self._moves(symbols)
-        market, known = with_volatility(market, symbols, block.instant, rate)
-        unit = gains(market, symbols, moves, block.instant, rate)
-        self.unvalued = np.zeros(len(block.symbols), np.bool_)
-        self.unvalued[at] = ~known[row]
+        self._ranges = self._asked()
+        moves = self._moves()
+        priced, known = with_volatilities(block)
+        self.unvalued = ~known
         order = np.argsort(self._of, kind="stable")
-        amounts = ticks(block.quantity[at[order]] * unit[:, row[order]])
+        amounts = ticks(block.quantity[at[order]] * gains(priced, at[order], moves))
         starts = np.searchsorted(self._of[order], np.arange(len(found)))
         pnl = np.add.reduceat(amounts, starts, axis=1) if len(found) else np.zeros((len(moves), 0))
         points = len(block.rules.tims_moves)
         self.pnl = pnl[:points]
-        wider = pnl[points:].reshape(-1, points, len(found))
+        wider = pnl[points:].reshape(len(self._ranges), points, len(found))
         self._at_range = {rule: _worst(scanned) for rule, scanned in zip(self._ranges, wider, strict=True)}
 
-    def _moves(self, symbols: Ints) -> Floats:
+    def _moves(self) -> Floats:
         """(k, symbols) of what underlies each: the points of its class, then those of each overlay's range."""
         market = self._block.terms
         assert market is not None
-        underlying = market.underlying[symbols]
+        underlying = market.underlying
         points = np.array([self._rules.points[name] for name in CLASSES])[market.points_class[underlying]].T
         scale = np.asarray(self._block.rules.tims_moves)[:, None]
         ranges = [scale * wide for wide in self._ranges.values()]
         return np.concatenate([points, *ranges]) * market.leverage[underlying]
 
-    def _asked(self, symbols: Ints) -> dict[int, Floats]:
+    def _asked(self) -> dict[int, Floats]:
         """By the rule of each overlay that the house has, the range (symbols,) that it scans."""
         market, rules = self._block.terms, self._rules
         assert market is not None
         flat = {lines.WIDER_RANGE: rules.stress_range, lines.RISKIEST: rules.riskiest_range, _REST: rules.rest_range}
-        asked = {rule: np.full(len(symbols), wide) for rule, wide in flat.items() if wide}
-        expected = market.expected_range[market.underlying[symbols]]
+        asked = {rule: np.full(len(market.price), wide) for rule, wide in flat.items() if wide}
+        expected = market.expected_range[market.underlying]
         return asked | ({lines.EXPECTED_RANGE: expected} if expected.any() else {})
 
     def class_name(self, place: int) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
 from risk.amounts import Floats, Ints
+from risk.block import AccountBlock
 from risk.options import Contracts, values_at
 from risk.terms import CONVERTIBLE, OPTION, Terms, years_until
 
@@ -32,49 +33,59 @@ def contracts_of(what: Terms, spot: Floats, instant: int, rate: float) -> Contra
     )
 
 
-def with_volatility(market: Terms, rows: Ints, instant: int, rate: float) -> tuple[Terms, NDArray[np.bool_]]:
-    """The market with a volatility for each option among the symbols at the rows, and (n,) whether it is known.
+def with_volatilities(block: AccountBlock) -> tuple[AccountBlock, NDArray[np.bool_]]:
+    """The block with a volatility for each option that it holds, and (p,) whether it is told or implied.
 
     Where none is told it is that which the option's price implies. A price that implies none leaves the lowest there
     is, at which an option is worth what it is in the money.
     """
-    without = np.flatnonzero((market.type[rows] == OPTION) & np.isnan(market.volatility[rows]))
-    known = np.ones(len(rows), np.bool_)
-    if not len(without):
-        return market, known
-    what = market.at(rows[without])
-    found = imply_volatility(contracts_of(what, market.price[what.underlying], instant, rate), what.price)
-    known[without] = ~np.isnan(found)
-    volatility = market.volatility.copy()
-    volatility[rows[without]] = np.where(np.isnan(found), _LOWEST, found)
-    return replace(market, volatility=volatility), known
+    market, known = block.terms, np.ones(len(block.symbols), np.bool_)
+    assert market is not None
+    held = np.flatnonzero((market.type[block.symbols] == OPTION) & ~block.unpriced)
+    rows = np.unique(block.symbols[held])
+    rows = rows[np.isnan(market.volatility[rows])]
+    if not len(rows):
+        return block, known
+    what, volatility = market.at(rows), market.volatility.copy()
+    contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
+    found = imply_volatility(contracts, what.price)
+    volatility[rows] = np.where(np.isnan(found), _LOWEST, found)
+    known[held] = ~np.isin(block.symbols[held], rows[np.isnan(found)])
+    return replace(block, terms=replace(market, volatility=volatility)), known
 
 
-def gains(market: Terms, rows: Ints, moves: Floats, instant: int, rate: float) -> Floats:
-    """(k, n) dollars that a unit of each symbol gains at (k, n) moves of what underlies it.
+def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
+    """(k, n) dollars that a unit of each position gains as what underlies it moves.
 
     Args:
-      market: every symbol; its options have volatilities, which they keep.
-      rows: (n,) symbols, each with a price and an underlying with one.
-      moves: fractions; below -100% is -100%.
-      instant: microseconds. rate: risk-free, a year, continuous.
+      block: its options have volatilities, which they keep.
+      at: (n,) places of positions that have a price.
+      moves: (k, symbols) of what underlies each symbol, fractions; below -100% is -100%.
 
-    What an option gains is what it is then worth above its price.
+    What an option gains is what it is then worth above its price; what a convertible gains, what it converts into does.
     """
-    moves = np.maximum(moves, -1.0)
+    market = block.terms
+    assert market is not None
+    rows, price = block.symbols[at], block.price[at]
     what = market.at(rows)
-    out = what.price * moves
-    exchanged = what.type == CONVERTIBLE
-    if exchanged.any():
-        out[:, exchanged] = (market.price[what.underlying] * what.conversion)[exchanged] * moves[:, exchanged]
+    move = np.maximum(moves[:, rows], -1.0)
+    worth = np.where(what.type == CONVERTIBLE, market.price[what.underlying] * what.conversion, price)
+    out = np.where(np.isnan(worth), price, worth) * move
     option = np.flatnonzero(what.type == OPTION)
     if len(option):
-        what, moves = what.at(option), moves[:, option]
-        contracts = contracts_of(what, market.price[what.underlying], instant, rate)
-        values = values_at(contracts, np.maximum(moves, _GONE))
-        nothing = np.where(contracts.american, 1.0, np.exp(-rate * contracts.years)) * contracts.strike
-        out[:, option] = np.where(moves > _GONE, values, np.where(contracts.sign < 0, nothing, 0.0)) - what.price
+        symbols, row = np.unique(rows[option], return_inverse=True)
+        values = _values(market.at(symbols), market, np.maximum(moves[:, symbols], -1.0), block)
+        out[:, option] = values[:, row] - price[option]
     return out
+
+
+def _values(what: Terms, market: Terms, moves: Floats, block: AccountBlock) -> Floats:
+    """(k, n) dollars that options are worth at (k, n) moves of their spots."""
+    rate = block.rules.risk_free_rate
+    contracts = contracts_of(what, market.price[what.underlying], block.instant, rate)
+    values = values_at(contracts, np.maximum(moves, _GONE))
+    nothing = np.where(contracts.american, 1.0, np.exp(-rate * contracts.years)) * contracts.strike
+    return np.where(moves > _GONE, values, np.where(contracts.sign < 0, nothing, 0.0))
 
 
 def imply_volatility(contracts: Contracts, price: Floats) -> Floats:

@@ -31,6 +31,7 @@ Type = Literal[
     "MONEY_MARKET",
     "EXEMPT_FUND",
 ]
+Regime = Literal["STRATEGY", "PORTFOLIO", "GOOD_FAITH"]
 Method = Literal["ordinary", "blume", "vasicek"]
 Class = Literal["equity", "narrow_index", "broad_index", "high_cap_broad_index"]
 
@@ -121,7 +122,7 @@ class Account(Input, frozen=True, kw_only=True):
     """An account's terms: regime, house rates, symbols to liquidate last."""
 
     account_id: Id
-    margin_type: Literal["STRATEGY", "PORTFOLIO", "GOOD_FAITH"] = "STRATEGY"
+    margin_type: Regime = "STRATEGY"
     house_long_rate: Rate | None = None
     house_short_rate: Rate | None = None
     liquidate_last: tuple[Id, ...] = ()
@@ -140,7 +141,7 @@ class SnapshotFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A fill already inside a snapshot: enough to recognise its duplicate and to undo it when it is corrected.
 
     fill_id is the original's; the rest is of its highest version. own_id: that version's, where it is another than the
-    original. arrived_at: when it was applied.
+    original. arrived_at: when it was applied. multiplier: the units of the underlying in one, then.
     """
 
     fill_id: Id
@@ -153,6 +154,7 @@ class SnapshotFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fees: Money
     executed_at: Time | None
     arrived_at: Time
+    multiplier: float = 1.0
 
 
 class PricedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,18 +175,21 @@ class OpenedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     price: float
     beta: float | None
     multiplier: float = 1.0
+    volatility: float | None = None
 
 
 class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an open consequence, or the clock of a deficiency, rests on: the book of its opening instant.
 
-    event_id: of the consequence that was opened; empty for a clock.
+    event_id: of the consequence that was opened; empty for a clock. spots: dollars of what underlies the positions and
+    is not among them.
     """
 
     event_id: str
     opened_at: Time
     cash: Money
     positions: tuple[OpenedPosition, ...]
+    spots: dict[str, float] = {}
 
 
 class Snapshot(Input, frozen=True, kw_only=True):
@@ -203,6 +208,9 @@ class Snapshot(Input, frozen=True, kw_only=True):
     opened: dict[str, OpenedOn] = {}
     audit_head: str = ""
     cut: Time | None = None
+    margin_type: Regime = "STRATEGY"
+    house_long_rate: Rate | None = None
+    house_short_rate: Rate | None = None
 
 
 class Override(Input, frozen=True, kw_only=True):

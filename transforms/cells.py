@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 5
+VERSION = 6
 _ARRAY = 1
 
 

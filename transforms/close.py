@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from risk.amounts import Ints
+from risk.amounts import Floats, Ints
 from risk.block import Accounts
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
-from schemas.inputs import Beta, Fill, Input, Instrument, Snapshot, SnapshotFill, SnapshotPosition
+from schemas.inputs import Beta, Fill, Input, Snapshot, SnapshotFill, SnapshotPosition
 from schemas.scalars import Money, Quantity, Time, encode_json
 from transforms.figures import position_texts
 from transforms.lines import (
     PAGE,
     Lines,
+    Texts,
     arrays_of,
     few_texts,
     filled,
@@ -76,8 +77,15 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "opened": [msgspec.json.encode(on, enc_hook=encode_json) for on in opened],
         "audit_head": plain_texts(ladder.heads[row] for row in accounts),
         "cut": closing,
+        "margin_type": few_texts(["PORTFOLIO" if own else "STRATEGY" for own in book.portfolio[rows].tolist()]),
+        **dict(zip(("house_long_rate", "house_short_rate"), map(_rate_texts, book.house[:, rows]), strict=True)),
     }
     return filled(form_of(Snapshot), len(rows), [columns[field] for field in Snapshot.__struct_fields__])
+
+
+def _rate_texts(rates: Floats) -> Texts:
+    """The JSON of rates; none where there is none."""
+    return np.where(rates > 0, number_texts(rates), b"null")
 
 
 def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
@@ -97,20 +105,19 @@ def _fill_texts(ledgers: list[AccountLedger]) -> list[bytes]:
         "fees": money_texts(np.array([fill.fees for fill in latest], np.float64)),
         "executed_at": time_texts(np.array([fill.executed_at for fill in latest], np.int64)),
         "arrived_at": time_texts(np.array([entry.applied_at for entry in entries], np.int64)),
+        "multiplier": number_texts(np.array([entry.size for entry in entries])),
     }
     items = filled(form_of(SnapshotFill), len(ids), [columns[field] for field in SnapshotFill.__struct_fields__])
     return arrays_of(items, map(len, owned))
 
 
 def standing(state: ShardState, instant: int) -> Iterator[Input]:
-    """What closing snapshots leave out of a state, as records that give it to another: quotes, betas, multipliers, and
+    """What closing snapshots leave out of a state, as records that give it to another: quotes, betas, instruments, and
     corrections that wait for their fill. They arrive at the instant, after the snapshots (schemas.topics, ranks)."""
     arrived, market = Time(instant), state.market
     yield from prices_of(market.ticks(instant))
-    for row, symbol in enumerate(market.symbols):
-        multiplier = float(market.columns["multiplier"][row])
-        if multiplier != 1.0:
-            yield Instrument(symbol=symbol, multiplier=multiplier, arrived_at=arrived)
+    for instrument in market.instruments.values():
+        yield msgspec.structs.replace(instrument, arrived_at=arrived)
     taken = [(*own, symbol) for own, symbol in zip(market.beta_from, market.symbols, strict=True) if own]
     for effective_at, beta, symbol in [*taken, *market.scheduled]:
         yield Beta(symbol=symbol, beta=beta, effective_at=Time(effective_at), arrived_at=arrived)

@@ -88,7 +88,7 @@ class Enforce:
     def _with_positions(self, state: ShardState, block: Accounts, page: np.ndarray) -> AccountBlock:
         """The accounts at the places of the page, with what is told of them."""
         rules, instant = block.rules, block.instant
-        part = state.book.block(block.accounts[page], state.market.quotes(rules.default_beta, instant), rules, instant)
+        part = state.book.block(block.accounts[page], state.market.quotes(rules, instant), rules, instant)
         for measure in self.told:
             measure(part)
         return part
@@ -177,7 +177,7 @@ class Enforce:
                 if undone:
                     opened[level] = corrected(opened[level], undone, state, account)
                     rules = rulebook_at(self.rulebooks, int(opened[level].opened_at))
-                    if not holds(opened[level], level, rules, self.measures):
+                    if not holds(opened[level], level, rules, self.measures, state, account):
                         ended.add(level)
             if DEFICIENCY in ended:
                 # The deficiency that persisted began later than its clock says: the clock starts anew.

@@ -186,7 +186,7 @@ class Monitor:
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> Accounts:
         """The accounts at the given rows, one or more, with the measures that are decided on."""
-        quotes, parts = state.market.quotes(rules.default_beta, instant), []
+        quotes, parts = state.market.quotes(rules, instant), []
         for chunk in state.book.chunks(rows, SWEEP):
             # Mostly nearly all are touched; to measure those between them too costs less than to leave them out.
             span = np.arange(chunk[0], chunk[-1] + 1)

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from risk.amounts import Ints
 from risk.block import AccountBlock, Accounts, Measure
 from risk.ladder import RESTRICTION
 from risk.ledger import Posting
+from risk.market import Market, Quotes
 from risk.rulebook import Rulebook
 from schemas.inputs import OpenedOn, OpenedPosition
 from schemas.scalars import Money, Quantity, Time
@@ -29,7 +31,17 @@ def opening_of(state: ShardState, block: Accounts, at: int, event_id: str = "") 
         opened_at=Time(block.instant),
         cash=Money(block.cash[at]),
         positions=_positions(state, account),
+        spots=_spots(state, account),
     )
+
+
+def _spots(state: ShardState, account: int) -> dict[str, float]:
+    """Prices of what the account's positions derive from and that it does not hold."""
+    market, held = state.market, state.book.held(np.array([account]), state.market, flat=True)
+    below = market.columns["underlying"][held.symbols]
+    others = np.setdiff1d(below[below >= 0], held.symbols)
+    prices = zip(others.tolist(), market.columns["price"][others].tolist(), strict=True)
+    return {market.symbols[row]: price for row, price in prices if not np.isnan(price)}
 
 
 def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:
@@ -38,7 +50,7 @@ def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:
         held.symbols,
         held.quantity,
         np.nan_to_num(held.price),
-        *(market.columns[name][held.symbols] for name in ("beta", "multiplier")),
+        *(market.columns[name][held.symbols] for name in ("beta", "multiplier", "volatility")),
     )
     return tuple(
         OpenedPosition(
@@ -47,8 +59,11 @@ def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:
             price=price,
             beta=None if np.isnan(beta) else beta,
             multiplier=multiplier,
+            volatility=None if np.isnan(volatility) else volatility,
         )
-        for row, quantity, price, beta, multiplier in zip(*(column.tolist() for column in columns), strict=True)
+        for row, quantity, price, beta, multiplier, volatility in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
     )
 
 
@@ -70,25 +85,54 @@ def corrected(opened: OpenedOn, postings: list[Posting], state: ShardState, acco
     return msgspec.structs.replace(opened, cash=cash, positions=tuple(held[symbol] for symbol in sorted(held)))
 
 
-def holds(opened: OpenedOn, level: int, rules: Rulebook, measures: Iterable[Measure]) -> bool:
-    """Whether the entry line of a level, or of the clock of a deficiency, is crossed on the opening."""
-    held = opened.positions
-    # None becomes NaN.
-    beta = np.array([p.beta for p in held], np.float64)
+def holds(
+    opened: OpenedOn, level: int, rules: Rulebook, measures: Iterable[Measure], state: ShardState, account: int
+) -> bool:
+    """Whether the entry line of a level, or of the clock of a deficiency, is crossed on the opening.
+
+    What the symbols are, and the account's regime, are as known today.
+    """
+    held, book = opened.positions, state.book
+    quotes, symbols = _quotes(opened, rules, state)
+    unpriced = np.array([p.price == 0 for p in held], np.bool_) & (quotes.terms is not None)
+    if quotes.terms is not None:
+        unpriced |= np.isnan(quotes.terms.price[quotes.terms.underlying[symbols]])
     block = AccountBlock(
         instant=int(opened.opened_at),
         rules=rules,
         accounts=np.zeros(1, np.int64),
         offsets=np.array([0, len(held)]),
-        symbols=np.arange(len(held)),
+        symbols=symbols,
         quantity=np.array([p.quantity / 1e6 * p.multiplier for p in held], np.float64),
         price=np.array([p.price for p in held], np.float64),
-        beta=np.where(np.isnan(beta), rules.default_beta, beta),
+        beta=quotes.beta[symbols],
         unreliable=np.zeros(len(held), np.bool_),
-        unpriced=np.zeros(len(held), np.bool_),
-        defaulted=np.isnan(beta),
+        unpriced=unpriced,
+        defaulted=quotes.defaulted[symbols],
         cash=np.array([float(opened.cash)]),
+        terms=quotes.terms,
+        portfolio=book.portfolio[[account]],
+        house=book.house[:, [account]],
     )
     for measure in measures:
         measure(block)
     return bool(block.measures["severe_equity" if level == RESTRICTION else "excess"][0] < 0)
+
+
+def _quotes(opened: OpenedOn, rules: Rulebook, state: ShardState) -> tuple[Quotes, Ints]:
+    """What valued an opening, as a market of its own, and the rows of its positions in that."""
+    market = Market(state.market.sessions)
+    for position in opened.positions:
+        row = market.row(position.symbol)
+        market.columns["price"][row] = position.price or np.nan
+        # None becomes NaN.
+        market.columns["beta"][row] = np.float64(position.beta if position.beta is not None else np.nan)
+        market.columns["volatility"][row] = position.volatility or np.nan
+    for symbol, price in opened.spots.items():
+        market.columns["price"][market.row(symbol)] = price
+    for symbol in list(market.symbols):
+        known = state.market.instruments.get(state.market.rows.get(symbol, -1))
+        if known is not None:
+            market.describe(known)
+    rows = np.array([market.rows[p.symbol] for p in opened.positions], np.int64)
+    return market.quotes(rules, int(opened.opened_at)), rows

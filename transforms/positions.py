@@ -66,6 +66,8 @@ class UpdatePositions:
         if moved or len(ticked):
             mask = np.zeros(len(state.market.symbols), np.bool_)
             mask[moved] = mask[ticked] = True
+            if rules.options is not None:
+                state.market.derived(mask)
             update.holders = state.book.holders(mask)
         if state.ladder.grow(len(state.book.ids)):
             state.dirty.update(("ladder", "chains"))
@@ -100,7 +102,7 @@ class UpdatePositions:
         match record:
             case inputs.Fill():
                 self._known(state, account, update)
-                postings, refused = state.ledger.post(record, instant)
+                postings, refused = state.ledger.post(record, instant, state.market.size(record.symbol))
                 if refused:
                     update.refused.append((record, refused))
                 for posting in postings:
@@ -116,6 +118,7 @@ class UpdatePositions:
                     state.book.cash[account] += int(record.amount)
             case inputs.Account():
                 state.book.known[account] = True
+                state.book.agree(account, record)
                 update.provisional.discard(account)
             case inputs.Snapshot():
                 self._replace(state, account, record)
@@ -144,6 +147,7 @@ class UpdatePositions:
         if book.known[account]:
             book.clear(account)
         book.known[account] = True
+        book.agree(account, snapshot)
         book.cash[account] = int(snapshot.cash)
         own = state.ledger.of(snapshot.account_id)
         for position in snapshot.positions:
@@ -170,6 +174,8 @@ class UpdatePositions:
             return np.arange(len(state.book.ids))
         mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
         mask[state.market.turned_stale(state.now, instant)] = True
+        if rules.options is not None:
+            state.market.derived(mask)
         holders = state.book.holders(mask) if mask.any() else np.empty(0, np.int64)
         rows, deadlines = state.ladder.deadlines(rules.persist, state.now)
         return np.append(holders, rows[deadlines <= instant])

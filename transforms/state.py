@@ -14,11 +14,11 @@ from risk.ledger import BUCKETS, Ledger
 from risk.market import Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
-from schemas.inputs import OpenedOn
+from schemas.inputs import Instrument, OpenedOn
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
-CELLS = ("clock", "symbols", "quotes", "accounts", "positions", *LEDGER_CELLS, "ladder", "chains")
+CELLS = ("clock", "symbols", "instruments", "quotes", "accounts", "positions", *LEDGER_CELLS, "ladder", "chains")
 
 
 class Ladder:
@@ -94,6 +94,7 @@ class ShardState:
         loaders: dict[str, Callable[[Any], None]] = {
             "clock": self._load_clock,
             "symbols": self.market.load,
+            "instruments": lambda cell: self.market.load({"instruments": _instruments(cell)}),
             "quotes": self.market.load,
             "accounts": self.book.load_accounts,
             "positions": self.book.load_positions,
@@ -119,6 +120,7 @@ class ShardState:
         dump: dict[str, Callable[[], Any]] = {
             "clock": lambda: (self.now, self.closed, self.cuts),
             "symbols": lambda: self.market.to_cell("symbols"),
+            "instruments": lambda: [(row, to_json(own)) for row, own in self.market.instruments.items()],
             "quotes": lambda: self.market.to_cell("quotes"),
             "accounts": self.book.accounts_cell,
             "positions": self.book.positions_cell,
@@ -132,3 +134,7 @@ class ShardState:
         self.dirty.clear()
         self.market.dirty.clear()
         self.ledger.dirty.clear()
+
+
+def _instruments(cell: list) -> list[tuple[int, Instrument]]:
+    return [(row, from_json(Instrument, own)) for row, own in cell]
