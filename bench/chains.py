@@ -288,6 +288,7 @@ class Legs:
       day: the lowest and the highest price of the stock on that day, from what was paid for the most traded pairs.
       broken: (m,) dollars by which C - P breaks S - PV(dividends) - K <= C - P <= S - D K, which needs no model.
       unlike: (m, 2) whether a close is not monotone, steeper than 1 or not convex beside more traded neighbours.
+      noise: (m,) deviation, dollars, of closes in the money from smooth values, in the expiry of each pair.
     """
 
     off: Floats
@@ -295,40 +296,46 @@ class Legs:
     day: tuple[float, float]
     broken: Floats
     unlike: np.ndarray
+    noise: Floats
 
 
 def legs(priced: Priced) -> Legs:
     chain, told, pairs = priced.chain, priced.parity, priced.pairs
-    active = chain.traded | chain.source.quoted
-    forward = told.over(chain, np.arange(len(chain.close)))
+    places = np.arange(len(chain.close))
+    active, forward = chain.traded | chain.source.quoted, told.over(chain, places)
     out_of_money = chain.sign * (chain.strike - forward) > -0.02 * forward
     smooth = smile(chain, told, active & out_of_money & (chain.close >= CENTS))
-    off, at = np.empty(pairs.shape), np.empty(pairs.shape)
-    for side, places in enumerate(pairs.T):
-        found = values_at(chain.contracts(places, told.spot, forward[places], smooth[places]), MOVES)
-        off[:, side] = chain.close[places] - found[len(MOVES) // 2]
-        for row, place in enumerate(places.tolist()):
-            sign = chain.sign[place]
-            move = np.interp(
-                sign * chain.close[place], sign * found[:, row], MOVES, left=np.nan, right=np.nan
-            )
-            at[row, side] = told.spot * (1 + move)
+    known = np.flatnonzero(~np.isnan(smooth))
+    values = np.full((len(MOVES), len(smooth)), np.nan)
+    values[:, known] = values_at(chain.contracts(known, told.spot, forward[known], smooth[known]), MOVES)
+    off = chain.close - values[len(MOVES) // 2]
+    move = np.full(len(smooth), np.nan)
+    for place in np.unique(pairs).tolist():
+        sign = chain.sign[place]
+        looked, valued = sign * chain.close[place], sign * values[:, place]
+        move[place] = np.interp(looked, valued, MOVES, left=np.nan, right=np.nan)
     call, put = pairs.T
     first = np.flatnonzero(chain.expiry[call] == chain.expiry[call].min())
     most = first[np.argsort(-np.minimum(chain.volume[call[first]], chain.volume[put[first]]), kind="stable")[:5]]
-    call, put, strike = call[most], put[most], chain.strike[call[most]]
-    day = tuple(
-        float(np.median(strike + one[call] - other[put]))
-        for one, other in ((chain.low, chain.high), (chain.high, chain.low))
-    )
-    call, put = pairs.T
+    # The lowest call and the highest put are of the same moment: that of the lowest stock.
+    lowest = chain.strike[call] + chain.low[call] - chain.high[put]
+    highest = chain.strike[call] + chain.high[call] - chain.low[put]
     discount, gap = chain.discounts(call), chain.close[call] - chain.close[put]
-    least = most_ = (forward[call] - chain.strike[call]) * discount
+    least = greatest = (forward[call] - chain.strike[call]) * discount
     if chain.source.american:
-        least, most_ = forward[call] * discount - chain.strike[call], told.spot - chain.strike[call] * discount
-    broken = gap - np.clip(gap, least, most_)
-    unlike = np.stack([_unlike(chain, places, active) for places in pairs.T], axis=1)
-    return Legs(off, at, day, broken, unlike)
+        least, greatest = forward[call] * discount - chain.strike[call], told.spot - chain.strike[call] * discount
+    inside = {
+        day: 1.4826 * np.nanmedian(np.abs(off[active & ~out_of_money & (chain.expiry == day)]))
+        for day in np.unique(chain.expiry[call])
+    }
+    return Legs(
+        off=off[pairs],
+        at=told.spot * (1 + move[pairs]),
+        day=(float(np.median(lowest[most])), float(np.median(highest[most]))),
+        broken=gap - np.clip(gap, least, greatest),
+        unlike=np.stack([_unlike(chain, side, active) for side in (call, put)], axis=1),
+        noise=np.array([inside[day] for day in chain.expiry[call]]),
+    )
 
 
 def _unlike(chain: Chain, places: Ints, active: np.ndarray) -> np.ndarray:
@@ -338,8 +345,8 @@ def _unlike(chain: Chain, places: Ints, active: np.ndarray) -> np.ndarray:
         strike, close, sign = chain.strike[place], chain.close[place], chain.sign[place]
         same = active & (chain.expiry == chain.expiry[place]) & (chain.sign == sign)
         same &= chain.volume > chain.volume[place]
-        below, above = np.flatnonzero(same & (chain.strike < strike))[-1:], np.flatnonzero(same & (chain.strike > strike))[:1]
-        beside = np.concatenate([below, above])
+        below, above = np.flatnonzero(same & (chain.strike < strike)), np.flatnonzero(same & (chain.strike > strike))
+        beside = np.concatenate([below[-1:], above[:1]])
         # What a contract is worth more than the one beside it, of the strikes' distance: 0 to 1.
         rise = sign * (close - chain.close[beside]) * np.sign(chain.strike[beside] - strike)
         out[row] = ((rise < -0.05) | (rise > np.abs(chain.strike[beside] - strike) + 0.05)).any()
@@ -360,11 +367,11 @@ class Cause:
 
 #: What each word and letter means, in the order in which they are tried.
 CAUSES = {
-    "cents": "off by no more than 10 cents: a tick or two of an option below $5",
-    "spread": "closes are middles of quotes: off by less than 0.1% of the dearer leg, well inside of its spread",
-    "exercise": "the call's last trade is below what its exercise is worth at the close, so that it implies no volatility",
-    "late": "a leg last traded at what it was worth with the stock elsewhere in its range of that day",
-    "extreme": "a leg last traded at what it was worth with the stock less than 1% outside of that range",
+    "cents": "off by no more than 10 cents: a tick or two of a put below $5",
+    "quote": "closes are middles of quotes: within three deviations of those in the money from a smooth curve",
+    "exercise": "the call's last trade is below what it is worth exercised at the close: it implies no volatility",
+    "late": "the leg last traded at what it was worth with the stock elsewhere in its range of that day",
+    "extreme": "the same, with the stock less than 1% outside of that range: late, and bought or sold at a wide quote",
     "unknown": "none of these",
 }
 SHOWN = {
@@ -379,24 +386,407 @@ def cause(priced: Priced, found: Legs, row: int) -> Cause:
     """Of the leg further from its smooth value; of both where neither is twice as far as the other."""
     chain, places = priced.chain, priced.pairs[row]
     error, off, at = priced.error[row], np.abs(found.off[row]), found.at[row]
-    none = np.isnan(error)
-    sides = [0] if none else [side for side in (0, 1) if off[side] * 2 > off[1 - side]]
-    which = "both" if len(sides) == 2 else ("call", "put")[sides[0]]
+    sides = [0] if np.isnan(error) else [side for side in (0, 1) if off[side] * 2 > off[1 - side]]
     low, high = found.day
-    stock = " ".join(f"{at[side]:.2f}" for side in sides)
     inside = all(low - BESIDE <= at[side] <= high + BESIDE for side in sides)
-    wider = all(low * 0.99 <= at[side] <= high * 1.01 for side in sides)
-    shown = "p" * (abs(found.broken[row]) > CENTS)
-    shown += "n" * bool(found.unlike[row, sides].any()) + "t" * bool((chain.volume[places[sides]] < THIN).any())
-    smooth = chain.close[places] - np.array([1, 1]) * found.off[row]
-    traded = (chain.low[places] <= smooth) & (smooth <= chain.high[places])
-    shown += "d" * bool(traded[sides].all())
+    around = all(low * 0.99 <= at[side] <= high * 1.01 for side in sides)
     if abs(error) <= CENTS:
         name = "cents"
     elif chain.source.quoted:
-        name = "spread" if abs(error) <= 0.001 * chain.close[places].max() else "unknown"
-    elif none and inside:
+        name = "quote" if abs(error) <= 3 * found.noise[row] else "unknown"
+    elif np.isnan(error) and inside:
         name = "exercise"
     else:
-        name = "late" if inside else "extreme" if wider else "unknown"
-    return Cause(name, which, stock, shown)
+        name = "late" if inside else "extreme" if around else "unknown"
+    smooth = chain.close[places] - found.off[row]
+    traded = (chain.low[places] <= smooth) & (smooth <= chain.high[places])
+    signs = {
+        "p": abs(found.broken[row]) > CENTS,
+        "n": found.unlike[row, sides].any(),
+        "t": not chain.source.quoted and (chain.volume[places[sides]] < THIN).any(),
+        "d": not chain.source.quoted and traded[sides].all(),
+    }
+    which = "both" if len(sides) == 2 else ("call", "put")[sides[0]]
+    stock = " ".join(f"{at[side]:.2f}" for side in sides)
+    return Cause(name, which, stock, "".join(letter for letter, is_so in signs.items() if is_so))
+
+
+def smooth_puts(priced: Priced) -> tuple[Ints, Floats, Floats]:
+    """Places of the traded puts between the strikes of calls, and what they are worth at the smooth volatilities of the
+    calls, and of the puts, of their expiry. Calls far in the money say next to nothing, and are left out.
+    """
+    chain, told = priced.chain, priced.parity
+    places = np.arange(len(chain.close))
+    forward, active = told.over(chain, places), (chain.traded | chain.source.quoted) & (chain.close >= LEAST_CLOSE)
+    calls, puts = active & (chain.sign > 0) & (chain.strike > (1 - NEAR) * forward), active & (chain.sign < 0)
+    by_call, by_put = smile(chain, told, calls), smile(chain, told, puts)
+    some = chain.traded & puts & ~np.isnan(by_call) & ~np.isnan(by_put)
+    for day in np.unique(chain.expiry[some]):
+        of = chain.expiry == day
+        some &= ~of | (
+            (chain.strike >= chain.strike[of & calls].min()) & (chain.strike <= chain.strike[of & calls].max())
+        )
+    at = np.flatnonzero(some)
+    by_call, by_put = (chain.values(at, told.spot, forward[at], found[at]) for found in (by_call, by_put))
+    return at, by_call, by_put
+
+
+def cash_dividends(priced: Priced) -> tuple[np.ndarray, Floats]:
+    """Pairs that a dividend falls into, and the errors of their puts if dividends are paid in cash on their days.
+
+    By QuantLib's finite differences, with the dividends stated, times what centres the errors near the money.
+    """
+    chain, today = priced.chain, ql.Date(priced.chain.source.date.isoformat(), "%Y-%m-%d")
+    ql.Settings.instance().evaluationDate = today
+    day, spot, volatility = ql.Actual365Fixed(), priced.parity.spot, ql.SimpleQuote(0.3)
+    flat = (ql.YieldTermStructureHandle(ql.FlatForward(today, rate, day)) for rate in (0.0, chain.source.rate))
+    level = ql.BlackConstantVol(today, ql.NullCalendar(), ql.QuoteHandle(volatility), day)
+    quote = ql.QuoteHandle(ql.SimpleQuote(spot))
+    process = ql.BlackScholesMertonProcess(quote, *flat, ql.BlackVolTermStructureHandle(level))
+    call = priced.pairs[:, 0]
+    some = chain.expiry[call] >= np.datetime64(chain.source.dividends[0][0])
+    errors = np.full(len(call), np.nan)
+
+    def errors_of(rows: Ints, expiry: Any, scale: float) -> Floats:
+        paid = [(ql.Date(on.isoformat(), "%Y-%m-%d"), amount * scale) for on, amount in chain.source.dividends]
+        fixed = ql.DividendSchedule([ql.FixedDividend(amount, on) for on, amount in paid if on <= expiry])
+        engine = ql.FdBlackScholesVanillaEngine(process, fixed, 60, 200)
+        out = np.full(len(rows), np.nan)
+        for place, row in enumerate(rows.tolist()):
+            legs_ = []
+            for right, at in zip((ql.Option.Call, ql.Option.Put), priced.pairs[row], strict=True):
+                payoff = ql.PlainVanillaPayoff(right, float(chain.strike[at]))
+                legs_.append(ql.VanillaOption(payoff, ql.AmericanExercise(today, expiry)))
+                legs_[-1].setPricingEngine(engine)
+
+            def excess(at: float, option: Any = legs_[0], close: float = float(chain.close[call[row]])) -> float:
+                volatility.setValue(at)
+                return float(option.NPV()) - close
+
+            if excess(0.05) < 0 < excess(1.0):
+                volatility.setValue(brentq(excess, 0.05, 1.0, xtol=1e-4))
+                out[place] = legs_[1].NPV() - chain.close[priced.pairs[row, 1]]
+        return out
+
+    for one in np.unique(chain.expiry[call[some]]):
+        rows = np.flatnonzero(chain.expiry[call] == one)
+        near = rows[np.abs(np.log(chain.strike[call[rows]] / priced.parity.forward[one])) < 0.05]
+        weight = 1 + np.minimum(*chain.volume[priced.pairs[near]].T)
+        expiry, scale = ql.Date(str(one), "%Y-%m-%d"), 1.0
+        total = sum(amount for on, amount in chain.source.dividends if np.datetime64(on) <= one)
+        for _ in range(3):
+            found = errors_of(near, expiry, scale)
+            told = ~np.isnan(found)
+            scale -= _middle(found[told], weight[told]) / total
+        errors[rows] = errors_of(rows, expiry, scale)
+    return some, errors
+
+
+KINDS = {
+    "short": "short one of each contract that traded",
+    "hedged": "the same, and long what underlies each call",
+    "alternating": "short one and long one in turn, along the strikes of each expiry and right",
+}
+
+
+def account(priced: Priced, kind: str, margin_type: str, expiry: np.datetime64 | None = None) -> dict[str, Any]:
+    """A document that holds the chain, or an expiry of it. What underlies the index is SPY at a tenth of it."""
+    chain, told, source = priced.chain, priced.parity, priced.chain.source
+    last = max(told.forward)
+    years = float((last - np.datetime64(source.date)).astype(np.float64)) / 365
+    own = {
+        "type": "STOCK" if source.american else "INDEX",
+        "class": source.instrument_class,
+        "price": round(told.spot, 2),
+        "dividend_yield": round(source.rate - np.log(told.forward[last] / told.spot) / years, 4),
+    }
+    instruments: dict[str, Any] = {source.name: own}
+    which = chain.volume > 0 if expiry is None else (chain.volume > 0) & (chain.expiry == expiry)
+    positions = []
+    places = np.flatnonzero(which)
+    for turn, at in enumerate(places[np.lexsort((chain.strike[places], chain.sign[places], chain.expiry[places]))]):
+        right = "CALL" if chain.sign[at] > 0 else "PUT"
+        symbol = f"{source.name} {chain.expiry[at]} {chain.strike[at]:g} {right}"
+        instruments[symbol] = {
+            "type": "OPTION",
+            "underlying": source.name,
+            "right": right,
+            "strike": float(chain.strike[at]),
+            "expiry": str(chain.expiry[at]),
+            "price": float(chain.close[at]),
+        }
+        positions.append({"symbol": symbol, "quantity": 1 if kind == "alternating" and turn % 2 else -1})
+    if kind == "hedged":
+        calls, hedge = int((chain.sign[places] > 0).sum()), source.name if source.american else "SPY"
+        if not source.american:
+            price = round(told.spot / 10, 2)
+            instruments[hedge] = {"type": "ETF", "class": source.instrument_class, "price": price}
+        positions.append({"symbol": hedge, "quantity": calls * (100 if source.american else 1_000)})
+    return {
+        "rulebook": "finra-4210",
+        "as_of": str(source.date),
+        "account": {"margin_type": margin_type, "cash": 10_000_000},
+        "market": {"risk_free_rate": source.rate},
+        "instruments": instruments,
+        "positions": positions,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Margined:
+    """What accounts require together, in dollars; exact: whether the lines of each sum to its requirement."""
+
+    contracts: int
+    requirement: float
+    minimum: float
+    lines: int
+    pairings: int
+    seconds: float
+    exact: bool
+
+
+def margin(documents: Sequence[dict[str, Any]]) -> Margined:
+    begun, found = time.perf_counter(), [calculate(document) for document in documents]
+    seconds = time.perf_counter() - begun
+    ticks = [round(one["maintenance_requirement"] * 10_000) for one in found]
+    held = [[name for name in (p["symbol"] for p in one["positions"]) if " " in name] for one in documents]
+    return Margined(
+        contracts=sum(map(len, held)),
+        requirement=sum(ticks) / 10_000,
+        minimum=sum(one["portfolio_margin"]["minimum_charge"] for one in found),
+        lines=sum(len(one["lines"]) for one in found),
+        pairings=sum(len(one["pairings"] or []) for one in found),
+        seconds=seconds,
+        exact=ticks == [sum(round(line["requirement"] * 10_000) for line in one["lines"]) for one in found],
+    )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def _spread(error: Floats, close: Floats) -> list[str]:
+    """Median, 90%, 99% and worst, in dollars and in per cent; how many are within and how many beyond either."""
+    size = np.abs(error)
+    dollars, share = (np.quantile(one, [0.5, 0.9, 0.99, 1.0]) for one in (size, size / close))
+    beyond = size > CENTS, size > SHARE * close
+    miss, strict = int((beyond[0] & beyond[1]).sum()), int((beyond[0] | beyond[1]).sum())
+    return [
+        "; ".join(f"{one:.2f}" for one in dollars),
+        "; ".join(f"{one:.1%}" for one in share),
+        f"{len(size) - miss} ({1 - miss / len(size):.0%})",
+        f"{len(size) - strict} ({1 - strict / len(size):.0%})",
+    ]
+
+
+def distribution(studies: dict[str, Priced]) -> str:
+    rows = []
+    for name, priced in studies.items():
+        known, put = ~np.isnan(priced.error), priced.chain.close[priced.pairs[:, 1]]
+        rows.append([name, len(known), int((~known).sum()), *_spread(priced.error[known], put[known])])
+        if not priced.chain.source.quoted:
+            found, least = legs(priced), np.minimum(*priced.chain.volume[priced.pairs].T)
+            for low, high in ((1, 10), (10, 30), (30, 100), (100, 300), (300, 1000), (1000, np.inf)):
+                some = known & (least >= low) & (least < high)
+                size = f"{low} to {high - 1}" if high < np.inf else f"{low} and more"
+                none = int((~known & (least >= low) & (least < high)).sum())
+                rows.append(
+                    [f"of {size} contracts a side", some.sum() + none, none, *_spread(priced.error[some], put[some])]
+                )
+            some = known & (np.abs(found.broken) <= CENTS)
+            rows.append(
+                ["within the parity bounds by 10 cents", some.sum(), 0, *_spread(priced.error[some], put[some])]
+            )
+        at, by_call, by_put = smooth_puts(priced)
+        close = priced.chain.close[at]
+        rows.append(["traded puts from the smooth volatility of calls", len(at), 0, *_spread(by_call - close, close)])
+        near = np.abs(np.log(priced.chain.strike[at] / priced.parity.over(priced.chain, at))) < 0.05
+        both = by_put[near], by_call[near]
+        rows.append(
+            ["smooth puts from smooth calls, within 5% of F", near.sum(), 0, *_spread(both[1] - both[0], both[0])]
+        )
+        if priced.chain.source.dividends:
+            some, cash = cash_dividends(priced)
+            some &= known & ~np.isnan(cash)
+            rows.append(["pairs with a dividend: as a yield", some.sum(), 0, *_spread(priced.error[some], put[some])])
+            rows.append(["the same: in cash (QuantLib)", some.sum(), 0, *_spread(cash[some], put[some])])
+            for rate in (0.0, 2 * priced.chain.source.rate):
+                again = price_puts(replace(priced.chain, source=replace(priced.chain.source, rate=rate)))
+                some = ~np.isnan(again.error)
+                name = f"all pairs at a rate of {rate:.2%}"
+                rows.append([name, len(some), (~some).sum(), *_spread(again.error[some], put[some])])
+    heads = ("pairs", "number", "no volatility", "$: median; 90%; 99%; worst", "of the put's close: the same")
+    return _table((*heads, "within 10 cents or 2%", "within both"), rows)
+
+
+def forwards(priced: Priced) -> str:
+    """By expiry: its pairs, the forward, and what the spread of single pairs is around it."""
+    chain, call = priced.chain, priced.pairs[:, 0]
+    rows = []
+    for day, forward in sorted(priced.parity.forward.items()):
+        some = chain.expiry[call] == day
+        error = np.abs(priced.error[some & ~np.isnan(priced.error)])
+        middle = f"{np.median(error):.2f}" if len(error) else ""
+        rows.append([day, int(some.sum()), f"{forward:.2f}", middle])
+    return _table(("expiry", "pairs", "forward", "median error, $"), rows)
+
+
+def misses(priced: Priced) -> Iterator[tuple[int, str, Cause]]:
+    """Each pair beyond 10 cents or 2%: its row, which of them, its cause."""
+    found, (cents, share) = legs(priced), priced.beyond
+    for row in np.flatnonzero(cents | share).tolist():
+        beyond = "both" if cents[row] and share[row] else "10 cents" if cents[row] else "2%"
+        yield row, beyond, cause(priced, found, row)
+
+
+def every_miss(priced: Priced) -> str:
+    rows, chain = [], priced.chain
+    for row, beyond, why in misses(priced):
+        call, put = priced.pairs[row]
+        error = priced.error[row]
+        told = (
+            ["", "", ""]
+            if np.isnan(error)
+            else [f"{priced.value[row]:.2f}", f"{error:+.2f}", f"{error / chain.close[put]:+.1%}"]
+        )
+        volumes = f"{chain.volume[call]:.0f} {chain.volume[put]:.0f}"
+        head = [chain.expiry[put], f"{chain.strike[put]:g}", f"{chain.close[call]:.2f}", f"{chain.close[put]:.2f}"]
+        rows.append([*head, *told, beyond, volumes, f"{why.name}: {why.legs}", why.stock, why.shown])
+    heads = ("expiry", "strike", "call", "put", "put by the model", "error", "of the put", "beyond", "volumes")
+    return _table((*heads, "cause", "stock at", "shown by"), rows)
+
+
+def causes(studies: dict[str, Priced]) -> str:
+    counts: dict[tuple[str, str], list[int]] = {}
+    for name, priced in studies.items():
+        for _, beyond, why in misses(priced):
+            count = counts.setdefault((name, f"{why.name}: {why.legs}"), [0, 0, 0])
+            count[0] += beyond == "both"
+            count[1] += 1
+            count[2] += beyond == "both" and "p" in why.shown
+    rows = [[*key, *count] for key, count in sorted(counts.items())]
+    heads = (
+        "pairs",
+        "cause",
+        "beyond 10 cents and 2%",
+        "beyond 10 cents or 2%",
+        "beyond both, and C - P breaks its bounds",
+    )
+    return _table(heads, rows)
+
+
+def margins(studies: Sequence[Priced], *, whole: bool) -> str:
+    """Each account in both regimes. A whole American chain is too much for one pairing: an account an expiry."""
+    rows = []
+    for priced in studies:
+        chain = priced.chain
+        days = np.unique(chain.expiry[chain.volume > 0])
+        for kind in KINDS:
+            for regime in ("PORTFOLIO", "STRATEGY"):
+                by_expiry = [account(priced, kind, regime, day) for day in days]
+                cases = {f"{len(days)}": by_expiry}
+                if regime == "PORTFOLIO" or chain.source.quoted or (whole and kind != "alternating"):
+                    cases["1"] = [account(priced, kind, regime)]
+                for count, documents in cases.items():
+                    found = margin(documents)
+                    assert found.exact
+                    amounts = [f"{found.requirement:,.2f}", f"{found.minimum:,.2f}", found.lines, found.pairings]
+                    name = f"{chain.source.name}, {kind}"
+                    rows.append([name, regime, count, found.contracts, *amounts, f"{found.seconds:.1f}"])
+                    print(*rows[-1], flush=True)
+    heads = ("account", "regime", "accounts", "contracts", "requirement, $", "minimum charge, $", "lines", "pairings")
+    return _table((*heads, "seconds"), rows)
+
+
+def _panel(
+    at: tuple[int, int], title: str, axes: tuple[str, str], dots: dict[str, tuple[Floats, Floats]], line: Any
+) -> str:
+    """A plot of 440 by 300 as SVG: dots by colour, and a line."""
+    x, y = (np.concatenate([each[side] for each in dots.values()]) for side in (0, 1))
+    spans = [(float(one.min()), float(one.max())) for one in (x, y)]
+    place = lambda value, side: (value - spans[side][0]) / (spans[side][1] - spans[side][0] or 1.0)  # noqa: E731
+    across, up = (lambda value: 50 + 370 * place(value, 0)), (lambda value: 260 - 220 * place(value, 1))
+    out = [f'<g transform="translate({at[0]} {at[1]})"><text x="50" y="22" font-size="14">{title}</text>']
+    out.append('<path d="M50 40V260H420" fill="none" stroke="#888"/>')
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        one, other = (low + share * (high - low) for low, high in spans)
+        out.append(f'<text x="{across(one):.0f}" y="275" text-anchor="middle">{one:.4g}</text>')
+        out.append(f'<text x="45" y="{up(other) + 4:.0f}" text-anchor="end">{other:.3g}</text>')
+    out.append(f'<text x="420" y="291" text-anchor="end">{axes[0]}</text><text x="50" y="37">{axes[1]}</text>')
+    for number, (name, (xs, ys)) in enumerate(dots.items()):
+        colour = ("#1f6fb4", "#d9541e")[number % 2]
+        out += [
+            f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="2.2" fill="{colour}" fill-opacity="0.7"/>'
+            for a, b in zip(xs.tolist(), ys.tolist(), strict=True)
+        ]
+        out.append(f'<text x="{420 - 70 * number}" y="37" text-anchor="end" fill="{colour}">{name}</text>')
+    if line is not None:
+        path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(*line, strict=True))
+        out.append(f'<polyline points="{path}" fill="none" stroke="#333"/>')
+    return "\n".join([*out, "</g>"])
+
+
+def picture(shown: Sequence[tuple[Priced, str]]) -> str:
+    """Of each chain the implied volatilities of one expiry by strike, and the errors of all of its puts."""
+    parts = []
+    for number, (priced, day) in enumerate(shown):
+        chain, told, name = priced.chain, priced.parity, priced.chain.source.name
+        places = np.arange(len(chain.close))
+        forward, active = told.over(chain, places), chain.traded | chain.source.quoted
+        out_of_money = chain.sign * (chain.strike - forward) > -0.02 * forward
+        smooth = smile(chain, told, active & out_of_money & (chain.close >= CENTS))
+        some = np.flatnonzero(active & (chain.expiry == np.datetime64(day)) & (chain.close >= LEAST_CLOSE))
+        some = some[np.abs(np.log(chain.strike[some] / forward[some])) < 1.5 * NEAR]
+        found = chain.implied(some, told.spot, forward[some])
+        dots = {
+            side: (
+                chain.strike[some][(chain.sign[some] == sign) & ~np.isnan(found)],
+                found[(chain.sign[some] == sign) & ~np.isnan(found)],
+            )
+            for side, sign in (("calls", 1.0), ("puts", -1.0))
+        }
+        line = chain.strike[some], smooth[some]
+        parts.append(_panel((0, 310 * number), f"{name} {day}", ("strike", "implied volatility"), dots, line))
+        known = ~np.isnan(priced.error)
+        least = np.log10(1 + np.minimum(*chain.volume[priced.pairs[known]].T))
+        errors = {"error": (least, priced.error[known])}
+        if chain.source.quoted:
+            at, by_call, _ = smooth_puts(priced)
+            errors = {"error": (np.log10(1 + chain.volume[at]), by_call - chain.close[at])}
+        title = f"{name}: errors of puts" + (" from smooth calls" if chain.source.quoted else "")
+        parts.append(_panel((450, 310 * number), title, ("log10 of contracts traded", "$"), errors, None))
+    style = 'font-family="sans-serif" font-size="10" viewBox="0 0 900 620" width="900" height="620"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {style}>\n<rect width="900" height="620" fill="#fff"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def main() -> None:
+    """Price, margin, print the tables and keep them."""
+    index, apple = read(INDEX), read(APPLE)
+    quoted = price_puts(index, index.close >= LEAST_CLOSE)
+    studies = {"AAPL, traded": price_puts(apple), "SPX, traded": price_puts(index), "SPX, quoted": quoted}
+    for chain in (apple, index):
+        calls = chain.sign > 0
+        print(f"{chain.source.name}: {len(chain.close)} contracts with a close, {(chain.volume > 0).sum()} traded, ")
+        print(f"{(chain.traded & calls).sum()} calls and {(chain.traded & ~calls).sum()} puts of $0.50 or more")
+    parts = {
+        "Errors": distribution(studies),
+        "Forwards, AAPL": f"spot {studies['AAPL, traded'].parity.spot:.2f}\n\n" + forwards(studies["AAPL, traded"]),
+        "Forwards, SPX": f"spot {quoted.parity.spot:.2f}\n\n" + forwards(quoted),
+        "Causes": causes(studies),
+        "Margin": margins((studies["AAPL, traded"], quoted), whole="--whole" in sys.argv),
+        "Every miss, AAPL": every_miss(studies["AAPL, traded"]),
+        "Every miss, SPX": every_miss(quoted),
+    }
+    text = "\n".join(f"## {title}\n\n{part}" for title, part in parts.items())
+    print(text)
+    (Path(__file__).with_name("results") / f"{dt.datetime.now(dt.UTC).date()}-chains.md").write_text(text)
+    (PAGE / "chains.svg").write_text(picture([(studies["AAPL, traded"], "2014-10-18"), (quoted, "2016-02-19")]))
+
+
+if __name__ == "__main__":
+    main()

@@ -60,6 +60,7 @@ class AccountBlock(Accounts):
       terms: what the symbols are, by row; None under a rulebook with one rate a side.
       portfolio: (n,) whether an account is on portfolio margin; none is unless given.
       house: (2, n) rates that the house asks each account for at least, long and short; none unless given.
+      volatility: (p,) of an option, a year (NaN of all else); None until risk.valuation has found it.
       values: (p,) dollars, signed.
     """
 
@@ -74,6 +75,7 @@ class AccountBlock(Accounts):
     terms: Terms | None = None
     portfolio: NDArray[np.bool_] | None = None
     house: Floats | None = None
+    volatility: Floats | None = None
     values: Floats = field(init=False)
     _counts: Ints = field(init=False)
     _all_hold: bool = field(init=False)

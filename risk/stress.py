@@ -40,7 +40,7 @@ def run_stress(block: AccountBlock) -> None:
         equity = _worth(block) + block.sums(pnl)
     else:
         # Once, for what a price implies must not be found anew at a moved one.
-        block, _ = with_volatilities(block)
+        block = with_volatilities(block)
         pnl, again = _pnl(moves, block), [lines_of(_moved(block, move)) for move in moves[:, None]]
         assert block.terms is not None
         up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]) * np.ones(len(block.terms.price)))
@@ -65,7 +65,7 @@ def _pnl(moves: Floats, block: AccountBlock) -> Floats:
     """(moves, p) ticks of each position."""
     if block.rules.options is None:
         return ticks(block.values * np.maximum(moves[:, None] * block.beta, -1.0))
-    block, _ = with_volatilities(block)
+    block = with_volatilities(block)
     assert block.terms is not None
     return ticks(block.quantity * _gains(block, moves[:, None] * block.terms.beta))
 

@@ -45,7 +45,6 @@ class ClassGroups:
     Attributes:
       account, group: (g,) place in the block; number of the class group in the block's terms.
       pnl: (points, g) ticks at each valuation point.
-      unvalued: (p,) options valued at what they are in the money, since their prices imply no volatility.
     """
 
     def __init__(self, block: AccountBlock, chosen: NDArray[np.bool_] | None = None) -> None:
@@ -69,8 +68,7 @@ class ClassGroups:
         self._product = market.product_group[self._what.underlying[first]]
         self._ranges = self._asked()
         moves = self._moves()
-        priced, known = with_volatilities(block)
-        self.unvalued = ~known
+        priced = with_volatilities(block)
         order = np.argsort(self._of, kind="stable")
         amounts = ticks(block.quantity[at[order]] * gains(priced, at[order], moves))
         starts = np.searchsorted(self._of[order], np.arange(len(found)))

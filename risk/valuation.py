@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
 from risk.amounts import Floats, Ints
@@ -14,7 +13,7 @@ from risk.options import Contracts, values_at
 from risk.terms import CONVERTIBLE, OPTION, Terms, years_until
 
 #: Volatilities that an implied one is looked for between; without one an option is worth what it is in the money.
-_LOWEST, _HIGHEST = 0.01, 10.0
+LOWEST, _HIGHEST = 0.01, 10.0
 #: A spot that fell further is as good as nothing.
 _GONE = -0.99
 
@@ -33,39 +32,42 @@ def contracts_of(what: Terms, spot: Floats, instant: int, rate: float) -> Contra
     )
 
 
-def with_volatilities(block: AccountBlock) -> tuple[AccountBlock, NDArray[np.bool_]]:
-    """The block with a volatility for each option that it holds, and (p,) whether it is told or implied.
+def with_volatilities(block: AccountBlock) -> AccountBlock:
+    """The block with a volatility for each option, which it keeps as prices move.
 
     Where none is told it is that which the option's price implies. A price that implies none leaves the lowest there
     is, at which an option is worth what it is in the money.
     """
-    market, known = block.terms, np.ones(len(block.symbols), np.bool_)
+    market = block.terms
     assert market is not None
-    held = np.flatnonzero((market.type[block.symbols] == OPTION) & ~block.unpriced)
-    rows = np.unique(block.symbols[held])
-    rows = rows[np.isnan(market.volatility[rows])]
-    if not len(rows):
-        return block, known
-    what, volatility = market.at(rows), market.volatility.copy()
-    contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
-    found = imply_volatility(contracts, what.price)
-    volatility[rows] = np.where(np.isnan(found), _LOWEST, found)
-    known[held] = ~np.isin(block.symbols[held], rows[np.isnan(found)])
-    return replace(block, terms=replace(market, volatility=volatility)), known
+    if block.volatility is not None:
+        return block
+    volatility = market.volatility[block.symbols]
+    without = np.flatnonzero((market.type[block.symbols] == OPTION) & ~block.unpriced & np.isnan(volatility))
+    if len(without):
+        # Where there is no quote an account's own last fill says the price.
+        pairs = np.stack([block.symbols[without], block.price[without]])
+        (rows, price), of = np.unique(pairs, axis=1, return_inverse=True)
+        what = market.at(rows.astype(np.int64))
+        contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
+        found = imply_volatility(contracts, price)
+        volatility[without] = np.where(np.isnan(found), LOWEST, found)[of.ravel()]
+    return replace(block, volatility=volatility)
 
 
 def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
     """(k, n) dollars that a unit of each position gains as what underlies it moves.
 
     Args:
-      block: its options have volatilities, which they keep.
+      block: its options have volatilities.
       at: (n,) places of positions that have a price.
       moves: (k, symbols) of what underlies each symbol, fractions; below -100% is -100%.
 
     What an option gains is what it is then worth above its price; what a convertible gains, what it converts into does.
     """
-    market = block.terms
+    market, volatility = block.terms, block.volatility
     assert market is not None
+    assert volatility is not None
     rows, price = block.symbols[at], block.price[at]
     what = market.at(rows)
     move = np.maximum(moves[:, rows], -1.0)
@@ -73,15 +75,18 @@ def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
     out = np.where(np.isnan(worth), price, worth) * move
     option = np.flatnonzero(what.type == OPTION)
     if len(option):
-        symbols, row = np.unique(rows[option], return_inverse=True)
-        values = _values(market.at(symbols), market, np.maximum(moves[:, symbols], -1.0), block)
-        out[:, option] = values[:, row] - price[option]
+        pairs = np.stack([rows[option], volatility[at[option]]])
+        (symbols, vols), of = np.unique(pairs, axis=1, return_inverse=True)
+        some = symbols.astype(np.int64)
+        values = _values(replace(market.at(some), volatility=vols), np.maximum(moves[:, some], -1.0), block)
+        out[:, option] = values[:, of.ravel()] - price[option]
     return out
 
 
-def _values(what: Terms, market: Terms, moves: Floats, block: AccountBlock) -> Floats:
+def _values(what: Terms, moves: Floats, block: AccountBlock) -> Floats:
     """(k, n) dollars that options are worth at (k, n) moves of their spots."""
-    rate = block.rules.risk_free_rate
+    market, rate = block.terms, block.rules.risk_free_rate
+    assert market is not None
     contracts = contracts_of(what, market.price[what.underlying], block.instant, rate)
     values = values_at(contracts, np.maximum(moves, _GONE))
     nothing = np.where(contracts.american, 1.0, np.exp(-rate * contracts.years)) * contracts.strike
@@ -96,5 +101,5 @@ def imply_volatility(contracts: Contracts, price: Floats) -> Floats:
         some = replace(contracts.at(place.ravel().astype(np.int64)), volatility=volatility.ravel())
         return values_at(some, still).reshape(volatility.shape) - price
 
-    found = elementwise.find_root(excess, (_LOWEST, _HIGHEST), args=(np.arange(float(len(price))), price))
+    found = elementwise.find_root(excess, (LOWEST, _HIGHEST), args=(np.arange(float(len(price))), price))
     return np.where(found.success, found.x, np.nan)

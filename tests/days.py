@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.day import Manifest
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
+from risk.rulebook import Rulebook
 from schemas.codec import from_json, to_json
 from schemas.ids import shard_of
 from schemas.inputs import Account, Beta, Cash, Fill, Input, Price
@@ -35,7 +36,10 @@ MANIFEST = Manifest(
     closes_at=dt.datetime(2026, 1, 5, 15, 30, tzinfo=dt.UTC),
 )
 #: The seed's rules with clocks that run out within the half hour.
-RULES = dataclasses.replace(load_rulebook("seed"), persist=300, heartbeat=600, stale_after=600)
+_CLOCKS = {"persist": 300, "heartbeat": 600, "stale_after": 600}
+RULES = dataclasses.replace(load_rulebook("seed"), **_CLOCKS)
+#: Those of FINRA 4210, with options and portfolio margin, and the same clocks.
+FINRA = dataclasses.replace(load_rulebook("finra-4210"), effective_at=0, **_CLOCKS)
 ACCOUNTS = tuple(f"A{n}" for n in range(6))
 SYMBOLS = tuple(f"S{n}" for n in range(4))
 
@@ -45,10 +49,10 @@ def at(seconds: float) -> Time:
     return Time(OPENS + round(seconds * 1000) * 1000)
 
 
-def fold_of(*, publish_all: bool = False) -> Monitor:
+def fold_of(*, publish_all: bool = False, rules: Rulebook = RULES) -> Monitor:
     """The fold of the small day."""
     monitor = monitor_of(MANIFEST, rules=["seed"], shards=1, publish_all=publish_all)
-    return dataclasses.replace(monitor, rulebooks=(RULES,)).fold
+    return dataclasses.replace(monitor, rulebooks=(rules,)).fold
 
 
 def by_topic(records: Iterable[Input]) -> Records:
@@ -76,9 +80,16 @@ def records_of(outputs: Iterable[Lines]) -> list[Output]:
     return [(topic, from_json(BY_NAME[topic].record, text_of(line))) for topic, lines in outputs for line in lines]
 
 
-def run(records: Sequence[Input], shards: int = 1, parts: int = 1, *, publish_all: bool = False) -> list[Output]:
+def run(
+    records: Sequence[Input],
+    shards: int = 1,
+    parts: int = 1,
+    *,
+    publish_all: bool = False,
+    rules: Rulebook = RULES,
+) -> list[Output]:
     """What the fold makes of the records, each shard's given in that many elements."""
-    fold = fold_of(publish_all=publish_all)
+    fold = fold_of(publish_all=publish_all, rules=rules)
     return [
         output
         for mine in shards_of(records, shards)
@@ -88,9 +99,9 @@ def run(records: Sequence[Input], shards: int = 1, parts: int = 1, *, publish_al
     ]
 
 
-def run_stepwise(records: Sequence[Input], shards: int) -> list[Output]:
+def run_stepwise(records: Sequence[Input], shards: int, *, rules: Rulebook = RULES) -> list[Output]:
     """The same, advanced instant by instant, with the state written to its cells and read back in between."""
-    fold, step = fold_of(), INTERVAL_MS * 1000
+    fold, step = fold_of(rules=rules), INTERVAL_MS * 1000
     return [
         output
         for mine in shards_of(records, shards)
@@ -113,9 +124,9 @@ def lines(outputs: Iterable[Output]) -> list[Line]:
     return sorted((topic, to_json(record)) for topic, record in outputs if topic != "deadletter.v1")
 
 
-def outputs(records: Sequence[Input], shards: int = 1, parts: int = 1) -> list[Line]:
+def outputs(records: Sequence[Input], shards: int = 1, parts: int = 1, *, rules: Rulebook = RULES) -> list[Line]:
     """Sorted (topic, JSON) of what the fold makes of the records."""
-    return lines(run(records, shards, parts))
+    return lines(run(records, shards, parts, rules=rules))
 
 
 # Half of the arrivals are exactly on an instant, and a millisecond on either side of one is as likely as not.

@@ -47,7 +47,7 @@ class Example:
         return amounts(self.row["expected"])
 
     @property
-    def tolerance(self) -> dict[str, float]:
+    def tolerance(self) -> dict[str, Any]:
         """As pytest.approx takes it."""
         text = self.row.get("tolerance") or "0.005"
         return {"rel": float(text[:-1]) / 100} if text.endswith("%") else {"rel": 0.0, "abs": float(text)}
@@ -171,7 +171,7 @@ def _expiry(term: str) -> dt.datetime:
 
 def load(pattern: str = "margin/*.csv") -> list[Example]:
     """Every row of the tables of a pattern, by table."""
-    found = []
+    found: list[Example] = []
     for path in sorted(EXAMPLES.glob(pattern)):
         with path.open() as file:
             found.extend(Example(path.stem, row) for row in csv.DictReader(file))

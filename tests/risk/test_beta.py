@@ -191,6 +191,15 @@ def test_the_handbook_has_every_example() -> None:
     assert handbook_table("beta") == [handbook_line(row) for row in EXAMPLES]
 
 
+def test_the_example_by_hand() -> None:
+    """That of docs/rules/beta.md."""
+    market, stock = np.array([1, -2, 3, 0, -1]) / 100, np.array([2, -3, 5, 1, -2]) / 100
+    found = estimate_betas(stock[None], market, least=2)
+    assert (found.beta[0], found.error[0]) == pytest.approx((24.4 / 14.8, 0.1480), abs=5e-5)
+    assert blume(found.beta, 1 / 3)[0] == pytest.approx(1.4324, abs=5e-5)
+    assert vasicek(found, 1.0, 0.5)[0] == pytest.approx(1.5964, abs=5e-5)
+
+
 returns = st.integers(-2_000, 2_000).map(lambda basis: basis / 1e4)
 missing = st.just(math.nan)
 days = st.integers(0, 40).flatmap(
@@ -311,11 +320,22 @@ def test_real_betas(history: bars.History, day: dt.date, window: int) -> None:
         assert (beta.beta, beta.standard_error) == pytest.approx((slope, error), abs=1e-6)
         assert beta.observations == len(shared)
         assert 0.3 < beta.beta < 3
-        # A share that follows the market with a daily noise of 1% to 4% has about 2.5 / sqrt(n) of it.
-        assert 0.5 < error * math.sqrt(len(shared)) < 5
+        assert 0.01 < beta.standard_error < (0.1 if window == bars.WINDOW else 0.5)
     mean = sum(beta.beta for beta in ordinary) / len(ordinary)
     assert_between(ordinary, adjusted(ordinary, "blume"), 1.0)
     assert_between(ordinary, adjusted(ordinary, "vasicek"), mean)
+
+
+@needs_data
+def test_the_least_certain_real_beta_is_drawn_furthest(history: bars.History) -> None:
+    """AIG in the year after its reverse split: it rose by 63% on a day on which SPY fell."""
+    day = DATES[1]
+    ordinary = [beta for symbol in SYMBOLS if (beta := history.beta(symbol, day, 252))]
+    errors = [beta.standard_error or 0.0 for beta in ordinary]
+    pulled = [abs(a.beta - b.beta) for a, b in zip(ordinary, adjusted(ordinary, "vasicek"), strict=True)]
+    assert SYMBOLS[int(np.argmax(errors))] == SYMBOLS[int(np.argmax(pulled))] == "AIG"
+    longer = [beta.standard_error or 0.0 for symbol in SYMBOLS if (beta := history.beta(symbol, day))]
+    assert all(long < short for long, short in zip(longer, errors, strict=True))
 
 
 def assert_between(ordinary: list[Beta], after: list[Beta], centre: float) -> None:
