@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -36,12 +37,17 @@ def load(kind: Kind, name: str, model: type[Model]) -> tuple[Model, str]:
     path = Path(name) if name.endswith(".yaml") else Path(str(resources.files(f"conf.{kind}") / f"{name}.yaml"))
     try:
         text = path.read_text()
-        return model.model_validate(yaml.safe_load(text)), text
+        return model.model_validate(_read(text)), text
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror})"
         raise ConfigurationError(f"{kind} {name}: {reason}; known: {known(kind)}") from error
     except (pydantic.ValidationError, yaml.YAMLError) as error:
         raise refused(kind, name, error) from error
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> Any:
+    return yaml.safe_load(text)
 
 
 def refused(kind: Kind, name: str, why: Any) -> ConfigurationError:

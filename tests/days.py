@@ -39,7 +39,7 @@ MANIFEST = Manifest(
 _CLOCKS = {"persist": 300, "heartbeat": 600, "stale_after": 600}
 RULES = dataclasses.replace(load_rulebook("seed"), **_CLOCKS)
 #: Those of FINRA 4210, with options and portfolio margin, and the same clocks.
-FINRA = dataclasses.replace(load_rulebook("finra-4210"), effective_at=0, **_CLOCKS)
+FINRA = dataclasses.replace(load_rulebook("finra-4210"), effective_at=0, **_CLOCKS | {"heartbeat": 86_400})
 ACCOUNTS = tuple(f"A{n}" for n in range(6))
 SYMBOLS = tuple(f"S{n}" for n in range(4))
 

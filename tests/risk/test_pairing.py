@@ -379,37 +379,42 @@ def test_neither_order_nor_other_accounts_change_a_bit(books: list[Book], rng: r
 
 def greedy(book: Book) -> int:
     """Cost where each short option in turn takes the long one that leaves the least, or none."""
-    cost_of = lambda *legs: (found := charge(tuple(sorted(legs)), book.spot, book.rate)) and found[0] - found[1]  # noqa: E731
+
+    def cost(*legs: Leg) -> float:
+        found = charge(tuple(sorted(legs)), book.spot, book.rate)
+        return np.inf if found is None else found[0] - found[1]
+
     free = [leg for leg in book.legs if leg.kind in "CP"]
-    total = sum(cost_of(leg) for leg in book.legs if leg.kind not in "cp")
+    total = sum(cost(leg) for leg in book.legs if leg.kind not in "cp")
     for short in (leg for leg in book.legs if leg.kind in "cp"):
-        best, taken = cost_of(short), None
-        for long in free:
-            cost = cost_of(short, long)
-            if cost is not None and cost - cost_of(long) < best:
-                best, taken = cost - cost_of(long), long
-        total += best
-        if taken is not None:
-            free.remove(taken)
-    return total
+        change = lambda long, short=short: cost(short, long) - cost(long)  # noqa: E731
+        best = min(free, key=change, default=None)
+        if best is not None and change(best) < cost(short):
+            free.remove(best)
+            total += change(best)
+        else:
+            total += cost(short)
+    return int(total)
 
 
 def large_book(seed: int) -> Book:
-    """200 short and 200 long contracts over 40 strikes and 6 expiries, and 20 lots."""
-    rng, spot, quotes = random.Random(seed), 100 * DOLLAR, {}
-    legs = [Leg(rng.choice("Ss"))] * 20
-    for kinds in ["cp"] * 200 + ["CP"] * 200:
-        leg = Leg(rng.choice(kinds), rng.randrange(60, 140, 2) * DOLLAR, rng.choice(list(EXPIRIES)), "E")
-        series = leg._replace(kind=leg.kind.upper())
-        price = quotes.setdefault(series, in_money(leg, spot) + rng.randrange(800) * CENT)
-        legs.append(leg._replace(price=price))
+    """200 short and 200 long contracts, a few of each series, over 40 strikes and 6 expiries; and 20 lots."""
+    rng, spot = random.Random(seed), 100 * DOLLAR
+    legs, quotes = [Leg(rng.choice("Ss"))] * 20, dict[Leg, int]()
+    for kinds in ("cp", "CP"):
+        held: list[Leg] = []
+        while len(held) < 200:
+            leg = Leg(rng.choice(kinds), rng.randrange(60, 140, 2) * DOLLAR, rng.choice(list(EXPIRIES)), "A")
+            price = in_money(leg, spot) + rng.randrange(800) * CENT
+            price = quotes.setdefault(leg._replace(kind=leg.kind.upper()), price)
+            held += [leg._replace(price=price)] * rng.randint(1, 9)
+        legs += held[:200]
     return Book(spot, 20, tuple(sorted(legs)))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_large_book_beats_a_greedy_matcher(seed: int) -> None:
+def test_a_large_book_costs_no_more_than_a_greedy_matcher_finds(seed: int) -> None:
     book = large_book(seed)
     found = calculated(book)
     assert -found["excess"] <= greedy(book)
     assert found["lines"] == found["maintenance_requirement"]
-    assert paired([book._replace(legs=book.legs[::-1])]) == [(found["maintenance_requirement"], found["equity"])]

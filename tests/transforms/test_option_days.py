@@ -16,7 +16,7 @@ from schemas.scalars import Money, Quantity, Time
 from tests import days
 from tests.days import CLOSES, FINRA, at
 
-SETTINGS = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], print_blob=True, deadline=None)
+SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], print_blob=True, deadline=None)
 MONTHS = {1: "2026-02-20T21:00:00Z", 3: "2026-04-17T20:00:00Z", 12: "2027-01-15T21:00:00Z"}
 
 STOCKS = (
@@ -48,6 +48,9 @@ LISTED = tuple(
     for strike in (90.0, 100.0, 110.0)
     for months in MONTHS
 )
+#: A few instants are enough: trees are slow to roll back one at a time.
+SECONDS = st.sampled_from([20, 60, 65, 600, 1700])
+ARRIVALS = st.builds(lambda seconds, milliseconds: at(seconds + milliseconds / 1000), SECONDS, st.integers(-1, 1))
 BY_SYMBOL = {instrument.symbol: instrument for instrument in (*STOCKS, *LISTED)}
 
 
@@ -70,34 +73,34 @@ def option_days(draw: st.DrawFn) -> list[Input]:
         account_id=account,
         quantity=st.sampled_from([-200, -5, -2, -1, 1, 2, 5, 100]).map(lambda q: Quantity(q * 10**6)),
         price=st.sampled_from([2.5, 7.0, 99.0]),
-        arrived_at=days.arrivals,
+        arrived_at=ARRIVALS,
     )
     price = st.builds(
         quote,
         st.sampled_from([own.symbol for own in traded]),
         st.sampled_from([1.5, 6.25, 12.0]),
-        st.integers(5, 1700),
+        SECONDS,
         volatility=st.sampled_from([None, 0.25, 0.6]),
     )
     spot = st.builds(
         quote,
         st.sampled_from([own.symbol for own in STOCKS]),
         st.sampled_from([88.0, 97.5, 110.0]),
-        st.integers(5, 1700),
+        SECONDS,
     )
     beta = st.builds(
         Beta,
         symbol=st.sampled_from([own.symbol for own in STOCKS]),
         beta=st.sampled_from([0.5, 1.7]),
         effective_at=st.just(at(0)),
-        arrived_at=days.arrivals,
+        arrived_at=ARRIVALS,
     )
     cash = st.builds(
         lambda n, **fields: Cash(cash_id=f"C{n}", kind="DEPOSIT", **fields),
         st.integers(0, 5),
         account_id=account,
         amount=st.sampled_from([2_000, 20_000]).map(lambda amount: Money(amount * 10**4)),
-        arrived_at=days.arrivals,
+        arrived_at=ARRIVALS,
     )
     for kind, most in ((fill, 14), (price, 10), (spot, 6), (beta, 3), (cash, 3)):
         records += draw(st.lists(kind, max_size=most))
