@@ -34,9 +34,10 @@ LEAST_CLOSE, CENTS, SHARE = 0.50, 0.10, 0.02
 #: Of the forward: strikes nearer than this tell it.
 NEAR = 0.20
 #: Of the stock's price, where the price of its option is looked for.
-MOVES = np.linspace(-0.04, 0.04, 41)
-#: Contracts: below this a day's volume is thin. Dollars of the stock by which a price may lie outside of its day.
+MOVES: Floats = np.array([step / 500 for step in range(-20, 21)])
+#: Contracts: below this a day's volume is thin. Dollars of the stock that are next to nothing.
 THIN, BESIDE = 10, 0.25
+VOLUMES = ((1, 10), (10, 30), (30, 100), (100, 300), (300, 1000), (1000, np.inf))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,15 @@ class Chain:
     def traded(self) -> np.ndarray:
         return (self.volume > 0) & (self.close >= LEAST_CLOSE)
 
+    @property
+    def active(self) -> np.ndarray:
+        """Whose closes are of the day."""
+        return (self.volume > 0) | self.source.quoted
+
+    def out_of_money(self, forward: Floats) -> np.ndarray:
+        """Or less than 2% in it."""
+        return self.sign * (self.strike - forward) > -0.02 * forward
+
     def contracts(self, at: Ints, spot: float, forward: Floats, volatility: Floats) -> Contracts:
         """Those at the places, with the yield that makes each forward."""
         years, n = self.years[at], len(at)
@@ -150,7 +160,8 @@ class Parity:
     """What put-call parity says of m pairs.
 
     Attributes:
-      spot: dollars. forward: by expiry. own: (m,) the forward that the other pairs of its expiry say; NaN: there is none.
+      spot: dollars. forward: by expiry.
+      own: (m,) the forward that the other pairs of its expiry say; NaN: there are none.
     """
 
     spot: float
@@ -201,7 +212,7 @@ def parity(chain: Chain, pairs: Ints) -> Parity:
 
 
 def _spot(chain: Chain, forward: dict[np.datetime64, float]) -> float:
-    """What a forward without a dividend is worth today; else the line of the forwards' logarithms, followed to today."""
+    """What the first forward, before any dividend, is worth today; else where the line of their logarithms begins."""
     day = np.array(sorted(forward))
     years = (day - np.datetime64(chain.source.date)).astype(np.float64) / 365
     logs = np.log([forward[one] for one in day])
@@ -278,6 +289,12 @@ def smile(chain: Chain, told: Parity, which: np.ndarray) -> Floats:
     return out
 
 
+def fair(chain: Chain, told: Parity) -> Floats:
+    """(n,) the smooth volatilities of options out of the money, which a late trade moves least."""
+    out_of_money = chain.out_of_money(told.over(chain, np.arange(len(chain.close))))
+    return smile(chain, told, chain.active & out_of_money & (chain.close >= LEAST_CLOSE))
+
+
 @dataclass(frozen=True, slots=True)
 class Legs:
     """Calls and puts of m pairs beside the smooth volatility of their expiry.
@@ -301,10 +318,8 @@ class Legs:
 
 def legs(priced: Priced) -> Legs:
     chain, told, pairs = priced.chain, priced.parity, priced.pairs
-    places = np.arange(len(chain.close))
-    active, forward = chain.traded | chain.source.quoted, told.over(chain, places)
-    out_of_money = chain.sign * (chain.strike - forward) > -0.02 * forward
-    smooth = smile(chain, told, active & out_of_money & (chain.close >= CENTS))
+    forward, smooth = told.over(chain, np.arange(len(chain.close))), fair(chain, told)
+    inside = chain.active & ~chain.out_of_money(forward)
     known = np.flatnonzero(~np.isnan(smooth))
     values = np.full((len(MOVES), len(smooth)), np.nan)
     values[:, known] = values_at(chain.contracts(known, told.spot, forward[known], smooth[known]), MOVES)
@@ -324,26 +339,24 @@ def legs(priced: Priced) -> Legs:
     least = greatest = (forward[call] - chain.strike[call]) * discount
     if chain.source.american:
         least, greatest = forward[call] * discount - chain.strike[call], told.spot - chain.strike[call] * discount
-    inside = {
-        day: 1.4826 * np.nanmedian(np.abs(off[active & ~out_of_money & (chain.expiry == day)]))
-        for day in np.unique(chain.expiry[call])
-    }
+    days = np.unique(chain.expiry[call])
+    noise = {day: 1.4826 * np.nanmedian(np.abs(off[inside & (chain.expiry == day)])) for day in days}
     return Legs(
         off=off[pairs],
         at=told.spot * (1 + move[pairs]),
         day=(float(np.median(lowest[most])), float(np.median(highest[most]))),
         broken=gap - np.clip(gap, least, greatest),
-        unlike=np.stack([_unlike(chain, side, active) for side in (call, put)], axis=1),
-        noise=np.array([inside[day] for day in chain.expiry[call]]),
+        unlike=np.stack([_unlike(chain, side) for side in (call, put)], axis=1),
+        noise=np.array([noise[day] for day in chain.expiry[call]]),
     )
 
 
-def _unlike(chain: Chain, places: Ints, active: np.ndarray) -> np.ndarray:
+def _unlike(chain: Chain, places: Ints) -> np.ndarray:
     """Whether each close breaks a bound with the nearest contract on either side that traded more, by over 5 cents."""
     out = np.zeros(len(places), np.bool_)
     for row, place in enumerate(places.tolist()):
         strike, close, sign = chain.strike[place], chain.close[place], chain.sign[place]
-        same = active & (chain.expiry == chain.expiry[place]) & (chain.sign == sign)
+        same = chain.active & (chain.expiry == chain.expiry[place]) & (chain.sign == sign)
         same &= chain.volume > chain.volume[place]
         below, above = np.flatnonzero(same & (chain.strike < strike)), np.flatnonzero(same & (chain.strike > strike))
         beside = np.concatenate([below[-1:], above[:1]])
@@ -370,6 +383,7 @@ CAUSES = {
     "cents": "off by no more than 10 cents: a tick or two of a put below $5",
     "quote": "closes are middles of quotes: within three deviations of those in the money from a smooth curve",
     "exercise": "the call's last trade is below what it is worth exercised at the close: it implies no volatility",
+    "near": "the leg last traded as with the stock within 25 cents of its close: late, or at one side of a quote",
     "late": "the leg last traded at what it was worth with the stock elsewhere in its range of that day",
     "extreme": "the same, with the stock less than 1% outside of that range: late, and bought or sold at a wide quote",
     "unknown": "none of these",
@@ -396,6 +410,8 @@ def cause(priced: Priced, found: Legs, row: int) -> Cause:
         name = "quote" if abs(error) <= 3 * found.noise[row] else "unknown"
     elif np.isnan(error) and inside:
         name = "exercise"
+    elif all(abs(at[side] - priced.parity.spot) <= BESIDE for side in sides):
+        name = "near"
     else:
         name = "late" if inside else "extreme" if around else "unknown"
     smooth = chain.close[places] - found.off[row]
@@ -417,15 +433,14 @@ def smooth_puts(priced: Priced) -> tuple[Ints, Floats, Floats]:
     """
     chain, told = priced.chain, priced.parity
     places = np.arange(len(chain.close))
-    forward, active = told.over(chain, places), (chain.traded | chain.source.quoted) & (chain.close >= LEAST_CLOSE)
+    forward, active = told.over(chain, places), chain.active & (chain.close >= LEAST_CLOSE)
     calls, puts = active & (chain.sign > 0) & (chain.strike > (1 - NEAR) * forward), active & (chain.sign < 0)
     by_call, by_put = smile(chain, told, calls), smile(chain, told, puts)
     some = chain.traded & puts & ~np.isnan(by_call) & ~np.isnan(by_put)
     for day in np.unique(chain.expiry[some]):
         of = chain.expiry == day
-        some &= ~of | (
-            (chain.strike >= chain.strike[of & calls].min()) & (chain.strike <= chain.strike[of & calls].max())
-        )
+        strikes = chain.strike[of & calls]
+        some &= ~of | ((chain.strike >= strikes.min()) & (chain.strike <= strikes.max()))
     at = np.flatnonzero(some)
     by_call, by_put = (chain.values(at, told.spot, forward[at], found[at]) for found in (by_call, by_put))
     return at, by_call, by_put
@@ -453,19 +468,19 @@ def cash_dividends(priced: Priced) -> tuple[np.ndarray, Floats]:
         engine = ql.FdBlackScholesVanillaEngine(process, fixed, 60, 200)
         out = np.full(len(rows), np.nan)
         for place, row in enumerate(rows.tolist()):
-            legs_ = []
-            for right, at in zip((ql.Option.Call, ql.Option.Put), priced.pairs[row], strict=True):
-                payoff = ql.PlainVanillaPayoff(right, float(chain.strike[at]))
-                legs_.append(ql.VanillaOption(payoff, ql.AmericanExercise(today, expiry)))
-                legs_[-1].setPricingEngine(engine)
+            strike, closes = float(chain.strike[call[row]]), chain.close[priced.pairs[row]]
+            payoffs = (ql.PlainVanillaPayoff(right, strike) for right in (ql.Option.Call, ql.Option.Put))
+            options = [ql.VanillaOption(payoff, ql.AmericanExercise(today, expiry)) for payoff in payoffs]
+            for option in options:
+                option.setPricingEngine(engine)
 
-            def excess(at: float, option: Any = legs_[0], close: float = float(chain.close[call[row]])) -> float:
+            def excess(at: float, option: Any = options[0], close: float = float(closes[0])) -> float:
                 volatility.setValue(at)
                 return float(option.NPV()) - close
 
             if excess(0.05) < 0 < excess(1.0):
                 volatility.setValue(brentq(excess, 0.05, 1.0, xtol=1e-4))
-                out[place] = legs_[1].NPV() - chain.close[priced.pairs[row, 1]]
+                out[place] = options[1].NPV() - closes[1]
         return out
 
     for one in np.unique(chain.expiry[call[some]]):
@@ -585,9 +600,11 @@ def distribution(studies: dict[str, Priced]) -> str:
     for name, priced in studies.items():
         known, put = ~np.isnan(priced.error), priced.chain.close[priced.pairs[:, 1]]
         rows.append([name, len(known), int((~known).sum()), *_spread(priced.error[known], put[known])])
+        if len(known) == 1:
+            continue
         if not priced.chain.source.quoted:
             found, least = legs(priced), np.minimum(*priced.chain.volume[priced.pairs].T)
-            for low, high in ((1, 10), (10, 30), (30, 100), (100, 300), (300, 1000), (1000, np.inf)):
+            for low, high in VOLUMES:
                 some = known & (least >= low) & (least < high)
                 size = f"{low} to {high - 1}" if high < np.inf else f"{low} and more"
                 none = int((~known & (least >= low) & (least < high)).sum())
@@ -632,6 +649,17 @@ def forwards(priced: Priced) -> str:
     return _table(("expiry", "pairs", "forward", "median error, $"), rows)
 
 
+def lateness(priced: Priced) -> str:
+    """By volume of a leg: how far from its close the stock was at the leg's last trade, by the smooth volatility."""
+    rows, volume = [], priced.chain.volume[priced.pairs]
+    away = np.abs(legs(priced).at - priced.parity.spot)
+    for low, high in VOLUMES:
+        some = (volume >= low) & (volume < high) & ~np.isnan(away)
+        middle, most = np.quantile(away[some], [0.5, 0.9])
+        rows.append([low, some.sum(), f"{middle:.2f}", f"{most:.2f}", f"{(away[some] <= BESIDE).mean():.0%}"])
+    return _table(("contracts traded, at least", "legs", "median, $", "90%, $", "within 25 cents"), rows)
+
+
 def misses(priced: Priced) -> Iterator[tuple[int, str, Cause]]:
     """Each pair beyond 10 cents or 2%: its row, which of them, its cause."""
     found, (cents, share) = legs(priced), priced.beyond
@@ -661,19 +689,14 @@ def causes(studies: dict[str, Priced]) -> str:
     counts: dict[tuple[str, str], list[int]] = {}
     for name, priced in studies.items():
         for _, beyond, why in misses(priced):
-            count = counts.setdefault((name, f"{why.name}: {why.legs}"), [0, 0, 0])
-            count[0] += beyond == "both"
-            count[1] += 1
-            count[2] += beyond == "both" and "p" in why.shown
+            count = counts.setdefault((name, f"{why.name}: {why.legs}"), [0] * 4)
+            both = beyond == "both"
+            for place, so in enumerate(
+                (True, both, both and "p" in why.shown, both and bool(set("pn") & set(why.shown)))
+            ):
+                count[place] += so
     rows = [[*key, *count] for key, count in sorted(counts.items())]
-    heads = (
-        "pairs",
-        "cause",
-        "beyond 10 cents and 2%",
-        "beyond 10 cents or 2%",
-        "beyond both, and C - P breaks its bounds",
-    )
-    return _table(heads, rows)
+    return _table(("pairs", "cause", "beyond either", "beyond both", "of these p", "of these p or n"), rows)
 
 
 def margins(studies: Sequence[Priced], *, whole: bool) -> str:
@@ -732,18 +755,13 @@ def picture(shown: Sequence[tuple[Priced, str]]) -> str:
     parts = []
     for number, (priced, day) in enumerate(shown):
         chain, told, name = priced.chain, priced.parity, priced.chain.source.name
-        places = np.arange(len(chain.close))
-        forward, active = told.over(chain, places), chain.traded | chain.source.quoted
-        out_of_money = chain.sign * (chain.strike - forward) > -0.02 * forward
-        smooth = smile(chain, told, active & out_of_money & (chain.close >= CENTS))
-        some = np.flatnonzero(active & (chain.expiry == np.datetime64(day)) & (chain.close >= LEAST_CLOSE))
+        forward, smooth = told.over(chain, np.arange(len(chain.close))), fair(chain, told)
+        some = np.flatnonzero(chain.active & (chain.expiry == np.datetime64(day)) & (chain.close >= LEAST_CLOSE))
         some = some[np.abs(np.log(chain.strike[some] / forward[some])) < 1.5 * NEAR]
         found = chain.implied(some, told.spot, forward[some])
+        some, found = some[~np.isnan(found)], found[~np.isnan(found)]
         dots = {
-            side: (
-                chain.strike[some][(chain.sign[some] == sign) & ~np.isnan(found)],
-                found[(chain.sign[some] == sign) & ~np.isnan(found)],
-            )
+            side: (chain.strike[some][chain.sign[some] == sign], found[chain.sign[some] == sign])
             for side, sign in (("calls", 1.0), ("puts", -1.0))
         }
         line = chain.strike[some], smooth[some]
@@ -777,6 +795,7 @@ def main() -> None:
         "Errors": distribution(studies),
         "Forwards, AAPL": f"spot {studies['AAPL, traded'].parity.spot:.2f}\n\n" + forwards(studies["AAPL, traded"]),
         "Forwards, SPX": f"spot {quoted.parity.spot:.2f}\n\n" + forwards(quoted),
+        "The stock at the last trade, AAPL": lateness(studies["AAPL, traded"]),
         "Causes": causes(studies),
         "Margin": margins((studies["AAPL, traded"], quoted), whole="--whole" in sys.argv),
         "Every miss, AAPL": every_miss(studies["AAPL, traded"]),

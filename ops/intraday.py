@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
 from risk.intraday import UNKNOWN, intraday_deficits, is_minor
 from risk.margin import lines_of
+from risk.rulebook import IntradayRules
 from schemas.scalars import Time
 
+NEW_YORK = ZoneInfo("America/New_York")
 
-def margin_level(block: AccountBlock) -> tuple[float, float]:
+
+def margin_level(block: AccountBlock, rules: IntradayRules) -> tuple[float, float]:
     """IML and equity of a block of one account, ticks."""
-    found = lines_of(block)
+    found = lines_of(block, house=rules.house)
     equity = float(block.cash[0] + found.equity.sum())
     return equity - float(found.requirement.sum()), equity
 
@@ -37,39 +41,47 @@ def intraday(portfolio: Portfolio, block_of: Callable[[Portfolio], AccountBlock]
     transactions = sorted(portfolio.transactions, key=lambda t: (t.executed_at is None, t.executed_at))
     if not transactions:
         return None
-    block = block_of(portfolio)
-    rules = block.rules.intraday
+    rules = block_of(portfolio).rules.intraday
     if rules is None:
-        raise PortfolioError(f"transactions: rulebook {block.rules.name} has no intraday margin rule")
-    opening, _ = margin_level(block)
-    changes, times = [], []
+        raise PortfolioError(f"transactions: rulebook {block_of(portfolio).rules.name} has no intraday margin rule")
+    if rules.cash_first:
+        for moved in [t for t in transactions if t.amount is not None]:
+            _book(portfolio, moved)
+            transactions.remove(moved)
+    opening, _ = margin_level(block_of(portfolio), rules)
+    changes = []
     for transaction in transactions:
-        before, after = (portfolio.model_copy(deep=True) for _ in range(2))
+        before = portfolio.model_copy(deep=True)
+        if transaction.symbol is not None:
+            before.instruments[transaction.symbol].price = transaction.price
+        after = before.model_copy(deep=True)
         _book(after, transaction)
-        for own in (before, after):
-            if transaction.symbol is not None:
-                own.instruments[transaction.symbol].price = transaction.price
-        changes.append(margin_level(block_of(after))[0] - margin_level(block_of(before))[0])
-        unknown = 0 if rules.cash_first and transaction.symbol is None else UNKNOWN
-        times.append(unknown if unknown == 0 or transaction.executed_at is None else transaction.executed_at)
+        levels = (margin_level(block_of(own), rules)[0] for own in (after, before))
+        changes.append(next(levels) - next(levels))
         _book(portfolio, transaction)
+    times = np.array([UNKNOWN if t.executed_at is None else t.executed_at for t in transactions], np.int64)
     zeros = np.zeros(len(changes), np.int64)
-    deficit = float(intraday_deficits(np.array([opening]), zeros, np.array(changes), np.array(times))[0])
+    deficit = float(intraday_deficits(np.array([opening]), zeros, np.array(changes), times)[0])
+    block = block_of(portfolio)
     if block.portfolio is not None and block.portfolio[0]:
         deficit = 0.0
-    level, equity = margin_level(block_of(portfolio))
-    sessions = sessions_around(dt.datetime.fromtimestamp(portfolio.as_of / 1e6, dt.UTC).date())
+    level, equity = margin_level(block, rules)
+    day = dt.datetime.fromtimestamp(portfolio.as_of / 1e6, NEW_YORK).date()
+    ends, sessions = int(Time.parse(dt.datetime.combine(day, dt.time(23), NEW_YORK))), sessions_around(day)
     return {
         "opening_iml": opening / TICKS_PER_DOLLAR,
         "path": [
-            {"executed_at": None if time == UNKNOWN else Time(time).text(), "change": change / TICKS_PER_DOLLAR}
-            for time, change in zip(times, changes, strict=True)
+            {
+                "executed_at": None if t.executed_at is None else Time(t.executed_at).text(),
+                "change": change / TICKS_PER_DOLLAR,
+            }
+            for t, change in zip(transactions, changes, strict=True)
         ],
         "iml": level / TICKS_PER_DOLLAR,
         "deficit": deficit / TICKS_PER_DOLLAR,
         "minor": bool(is_minor(np.array([deficit]), np.array([equity]), rules)[0]),
-        "capital_charge_after": Time(sessions.close_after(portfolio.as_of, rules.capital_days)).text(),
-        "outstanding_until": Time(sessions.close_after(portfolio.as_of, rules.outstanding_days)).text(),
+        "capital_charge_after": Time(sessions.close_after(ends, rules.capital_days)).text(),
+        "outstanding_until": Time(sessions.close_after(ends, rules.outstanding_days)).text(),
     }
 
 

@@ -320,6 +320,7 @@ def _portfolio_margin(case: _Case, m: dict[str, Any]) -> dict[str, Any]:
     return {
         "requirement": dollars(-m["worst_loss"]),
         "minimum_charge": dollars(grouped.minimum[0]),
+        "minimum_equity": dict(rules.portfolio.minimum_equity),
         "class_groups": groups,
         "lines": explain(found, case.block, case.units, symbols, case.sources),
     }

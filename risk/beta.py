@@ -60,7 +60,9 @@ def estimate_betas(returns: Floats, market: Floats, *, least: int) -> Betas:
     x = np.where(both, x - x.sum(axis=1, keepdims=True) / some, 0.0)
     y = np.where(both, y - y.sum(axis=1, keepdims=True) / some, 0.0)
     variance = (x * x).sum(axis=1)
-    enough = (count >= max(least, 2)) & (variance > 0)
+    # A market that never moved leaves only what rounding makes of it.
+    moved = variance > 1e-20 * np.maximum(count, 1) + 1e-12 * (np.where(both, market, 0.0) ** 2).sum(axis=1)
+    enough = (count >= max(least, 2)) & moved
     beta = np.divide((x * y).sum(axis=1), variance, out=np.full(len(returns), np.nan), where=enough)
     residual = ((y - beta[:, None] * x) ** 2).sum(axis=1)
     freedom = variance * (count - 2)
@@ -80,6 +82,8 @@ def vasicek(betas: Betas, mean: float, spread: float) -> Floats:
     """
     noise = betas.error**2
     weight = np.divide(noise, noise + spread**2, out=np.zeros_like(noise), where=noise + spread**2 > 0)
+    # Of an estimate without an error nothing is certain.
+    weight = np.where(np.isnan(noise), 1.0, weight)
     return weight * mean + (1.0 - weight) * betas.beta
 
 

@@ -163,8 +163,15 @@ class Book:
             defaulted=_flags(quotes.defaulted, symbols),
             terms=quotes.terms,
             portfolio=None if quotes.terms is None else self.portfolio.take(accounts),
-            house=None if quotes.terms is None else self.house.take(accounts, axis=1),
+            house=None if quotes.terms is None else self._house(accounts, rules),
         )
+
+    def _house(self, accounts: Ints, rules: Rulebook) -> Floats:
+        """(2, accounts) what the house asks each for at least: by its record, and by the rulebook."""
+        own, named = self.house.take(accounts, axis=1), rules.house.account_rates
+        if not named:
+            return own
+        return np.maximum(own, [named.get(self.ids[row], 0.0) for row in accounts.tolist()])
 
     def held(self, accounts: Ints, market: Market, *, flat: bool = False, fills: bool = True) -> Held:
         """The positions of the accounts at the rows, of each by symbol.

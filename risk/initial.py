@@ -20,7 +20,6 @@ _STOCK = (
     lines.HOUSE,
 )
 _CAPPED = (lines.COVERED_CALL, lines.CONVERSION, lines.COLLAR, lines.COLLAR_AT_CALL)
-_TOGETHER = (lines.SAME_SECURITY, lines.CONVERTIBLE_HEDGE)
 _UNRELIEVED = (lines.PROTECTIVE_PUT, lines.PROTECTIVE_CALL)
 
 
@@ -28,9 +27,9 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
     """(n,) ticks that Regulation T asks for, and that are to be deposited for the positions at first: the greater of it
     and maintenance, and the minimum equity.
 
-    Of stock Regulation T asks for a share of its market value, also where a call is written on it (Cboe Margin Manual,
-    2021, p. 47); the relief that FINRA gives stock with an option is of maintenance only. Of options it asks for what
-    FINRA does.
+    Stock held long and short at once is as good as sold, 220.4(b)(2). Of other stock Regulation T asks for a share of
+    its market value, also where a call is written on it (Cboe Margin Manual, 2021, p. 47); the relief that FINRA gives
+    stock with an option is of maintenance only. Of options it asks for what FINRA does.
 
     Args:
       found: the lines of the block, all of strategy-based accounts.
@@ -40,7 +39,7 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
     assert block.terms is not None
     required, worth = found.requirement, found.equity
     rate = np.where(worth < 0, rules.short_rate, rules.long_rate)
-    is_stock, capped, together = (np.isin(found.rule, codes) for codes in (_STOCK, _CAPPED, _TOGETHER))
+    is_stock, capped = (np.isin(found.rule, codes) for codes in (_STOCK, _CAPPED))
     # The first of two is the one held long.
     long = np.maximum(block.price[found.positions] * found.units, 0.0) * TICKS_PER_DOLLAR
     first = found.starts[:-1]
@@ -48,12 +47,14 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
         [
             is_stock,
             capped,
-            together,
+            found.rule == lines.SAME_SECURITY,
+            found.rule == lines.CONVERTIBLE_HEDGE,
             np.isin(found.rule, _UNRELIEVED),
             found.rule == lines.REVERSE_CONVERSION,
         ],
         [
             np.rint(np.abs(worth) * rate),
+            0.0,
             0.0,
             np.rint(long[first] * rules.long_rate) if len(long) else required,
             0.0,

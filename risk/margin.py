@@ -17,7 +17,7 @@ from risk.block import AccountBlock
 from risk.house import add_ons, concentration, house_rates
 from risk.lines import Lines, joined_lines
 from risk.strategy import margin_positions
-from risk.terms import OPTION
+from risk.terms import OPTION, SECURITY_FUTURE
 from risk.tims import ClassGroups
 
 
@@ -45,15 +45,21 @@ def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats,
     return maintenance, addon, gross
 
 
-def lines_of(block: AccountBlock) -> Lines:
-    """What each account of a block requires, and what its positions are worth as equity beside cash."""
+def lines_of(block: AccountBlock, *, house: bool = True) -> Lines:
+    """What each account of a block requires, and what its positions are worth as equity beside cash.
+
+    house: with what the house asks for beyond the rules.
+    """
     held = ~block.unpriced & (block.quantity != 0)
     on_portfolio = np.zeros(len(block.accounts), np.bool_) if block.portfolio is None else block.portfolio
     by_portfolio = block.per_position(on_portfolio)
     beside = concentration(block, block.sums(np.where(held, np.abs(ticks(block.values)), 0.0)))
     if block.rules.options is None:
         return joined_lines([_at_one_rate(block, np.flatnonzero(held)), beside])
-    parts = [margin_positions(block, house_rates(block), ~by_portfolio), beside, *add_ons(block)]
+    rates = house_rates(block) if house else np.zeros(len(held))
+    parts = [margin_positions(block, rates, ~by_portfolio)]
+    if house:
+        parts += [beside, *add_ons(block)]
     parts = [part.at(~on_portfolio[part.account]) for part in parts]
     if on_portfolio.any():
         parts += [ClassGroups(block, by_portfolio).lines(), _at_market(block, np.flatnonzero(held & by_portfolio))]
@@ -71,7 +77,15 @@ def _at_one_rate(block: AccountBlock, at: Ints) -> Lines:
 def _at_market(block: AccountBlock, at: Ints) -> Lines:
     """What positions on portfolio margin are worth, (g)(2): all at market."""
     rule, zero = np.full(len(at), lines.AT_MARKET), np.zeros(len(at))
-    return Lines.each(block.owners()[at], rule, zero, ticks(block.values[at]), at, block.quantity[at])
+    return Lines.each(block.owners()[at], rule, zero, worth_of(block)[at], at, block.quantity[at])
+
+
+def worth_of(block: AccountBlock) -> Floats:
+    """(p,) ticks of each position at market; a future is settled every day, so that what it is worth is in the cash."""
+    values = np.where(block.unpriced, 0.0, ticks(block.values))
+    if block.terms is None:
+        return values
+    return np.where(block.terms.type[block.symbols] == SECURITY_FUTURE, 0.0, values)
 
 
 def _without_value(block: AccountBlock) -> NDArray[np.bool_]:
@@ -96,7 +110,7 @@ def itemize_margin(block: AccountBlock) -> None:
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
     if block.rules.options is not None:
-        values = np.where(_without_value(block), 0.0, ticks(block.values))
+        values = np.where(_without_value(block), 0.0, worth_of(block))
         add["short_market_value"] = block.sums(np.maximum(-values, 0.0))
         add["long_market_value"] = add["equity"] - block.cash + add["short_market_value"]
     add["defaulted_share"] = share(block.sums_where(block.defaulted, np.abs(ticks(block.values))), gross)

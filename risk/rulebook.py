@@ -106,6 +106,7 @@ class IntradayRules:
     """Intraday margin, FINRA 4210(d)(2). Shares of equity, dollars, business days, calendar days.
 
     cash_first: whether deposits and withdrawals of a day count as made at its start, as (d)(2)(B) lets a firm choose.
+    house: whether what the house asks for beyond the rule counts.
     """
 
     minor_share: float
@@ -114,6 +115,7 @@ class IntradayRules:
     outstanding_days: int
     restriction_days: int
     cash_first: bool
+    house: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def after_trade(
     """
     released = np.rint(closed * rules.long_rate)
     left = sma + released - np.rint(opened * rules.long_rate)
-    raised = np.where(closed > 0, np.maximum(left, excess), left)
+    raised = np.where((closed > 0) & (excess > 0), np.maximum(left, excess), left)
     return np.maximum(raised, 0.0), np.maximum(-raised, 0.0)
 
 

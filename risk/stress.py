@@ -13,7 +13,7 @@ import numpy as np
 
 from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
-from risk.margin import lines_of, requirement_of
+from risk.margin import lines_of, requirement_of, worth_of
 from risk.terms import OPTION
 from risk.valuation import gains, with_volatilities
 
@@ -58,7 +58,7 @@ def _worth(block: AccountBlock) -> Floats:
     """(n,) ticks of cash and everything at market, which is equity where no option is in it."""
     if block.rules.options is None:
         return block.measures["equity"]
-    return block.cash + block.sums(np.where(block.unpriced, 0.0, ticks(block.values)))
+    return block.cash + block.sums(worth_of(block))
 
 
 def _pnl(moves: Floats, block: AccountBlock) -> Floats:

@@ -22,6 +22,8 @@ from tests.risk.test_sma import Row, figures, handbook_line, handbook_table, loa
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = dt.date(2026, 6, 15)
 RATE = load_rulebook("finra-4210").long_rate
+#: Brokers measure the level at their own rates.
+AT_HOUSE_RATES = str(Path(__file__).parent / "examples/rulebooks/intraday-house.yaml")
 #: Where the table reads the rule otherwise: the figures that are ours (None: we give none). See docs/rules/intraday.md.
 DISAGREEMENTS: dict[str, dict[str, float | None]] = {
     "fall-then-buy": {"intraday_deficit": 0.0},
@@ -107,9 +109,9 @@ class Day:
             own |= {"type": "OPTION", "underlying": underlying, "right": {"C": "CALL", "P": "PUT"}[right]}
             own |= {"strike": float(strike), "expiry": expiry.isoformat()}
 
-    def document(self, rulebook: str = "finra-4210") -> dict[str, Any]:
+    def document(self, rulebook: str | None = None) -> dict[str, Any]:
         return {
-            "rulebook": rulebook,
+            "rulebook": rulebook or (AT_HOUSE_RATES if self.rates else "finra-4210"),
             "as_of": self.date.isoformat(),
             "account": self.account,
             "instruments": self.instruments,

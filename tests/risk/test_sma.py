@@ -190,7 +190,8 @@ def test_trades_equal_the_plain_sum(rows: list[tuple[int, int, int, int]]) -> No
     for at, (before, opened, closed, excess) in enumerate(even):
         left = before - opened // 2
         if closed:
-            left = max(left + closed // 2, excess)
+            left += closed // 2
+            left = max(left, excess) if excess > 0 else left
         assert (sma[at], call[at]) == ((left, 0) if left >= 0 else (0, -left))
 
 

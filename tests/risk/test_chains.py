@@ -1,0 +1,155 @@
+"""Two real chains: what puts are worth from their calls, why some are missed, and what whole chains require."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import chains
+from bench.chains import APPLE, INDEX, KINDS, Legs, Priced
+
+MISSING = [str(source.file) for source in (APPLE, INDEX) if not source.file.is_file()]
+PAGE = Path(__file__).parents[2] / "docs" / "rules" / "chains.md"
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the real option chains are absent: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def apple() -> Priced:
+    return chains.price_puts(chains.read(APPLE))
+
+
+@pytest.fixture(scope="module")
+def index() -> Priced:
+    """Its closes are middles of quotes, and few of its pairs traded: all are used."""
+    chain = chains.read(INDEX)
+    return chains.price_puts(chain, chain.close >= chains.LEAST_CLOSE)
+
+
+@pytest.fixture(scope="module")
+def apple_legs(apple: Priced) -> Legs:
+    return chains.legs(apple)
+
+
+def sizes(priced: Priced) -> np.ndarray:
+    return np.abs(priced.error)
+
+
+def test_the_pairs_are_those_that_traded(apple: Priced, index: Priced) -> None:
+    assert len(apple.pairs) == 367
+    assert len(chains.price_puts(index.chain).pairs) == 1
+    assert len(index.pairs) == 5
+
+
+def test_parity_finds_the_spot_and_not_the_first_row(apple: Priced, index: Priced) -> None:
+    """The stock closed at 628.65, its options at about 628.3; the index closed at 2,038.97."""
+    assert apple.parity.spot == pytest.approx(628.3, abs=0.2)
+    assert index.parity.spot == pytest.approx(2038.97, abs=1.0)
+
+
+def test_the_stock_was_where_its_options_say(apple_legs: Legs) -> None:
+    """Its low and high of that day were 622.50 and 634.83."""
+    assert apple_legs.day == pytest.approx((622.50, 634.83), abs=0.5)
+
+
+def test_dividends_are_what_separates_forwards(apple: Priced) -> None:
+    """One of $3.29 falls before August's expiry, two before January's."""
+    chain, told = apple.chain, apple.parity
+    worth = {
+        str(day): told.spot - forward * np.exp(-APPLE.rate * (day - np.datetime64(APPLE.date)).astype(float) / 365)
+        for day, forward in told.forward.items()
+    }
+    assert worth["2014-07-19"] == pytest.approx(0.0, abs=0.01)
+    assert worth["2014-08-16"] == pytest.approx(3.29, abs=0.6)
+    assert worth["2015-01-17"] == pytest.approx(6.58, abs=0.6)
+    assert len(worth) == len(np.unique(chain.expiry[apple.pairs[:, 0]]))
+
+
+def test_the_more_a_pair_traded_the_less_its_put_is_missed(apple: Priced) -> None:
+    """A wrong model would not know how often a contract traded; a late trade does."""
+    least = np.minimum(*apple.chain.volume[apple.pairs].T)
+    middle = [np.nanmedian(sizes(apple)[(least >= low) & (least < high)]) for low, high in chains.VOLUMES]
+    assert middle[0] > 1.0
+    assert middle[1:] == sorted(middle[1:], reverse=True)
+    assert middle[-1] < 0.10
+
+
+def test_pairs_of_one_moment_are_within_the_tolerance(apple: Priced, apple_legs: Legs) -> None:
+    """1,000 contracts a side, or C - P within its bounds where no dividend widens them."""
+    (cents, share), error = apple.beyond, sizes(apple)
+    least = np.minimum(*apple.chain.volume[apple.pairs].T)
+    most = least >= 1_000
+    assert most.sum() == 14
+    assert (cents & share)[most].mean() <= 0.15
+    before = apple.chain.expiry[apple.pairs[:, 0]] < np.datetime64(APPLE.dividends[0][0])
+    within = before & (np.abs(apple_legs.broken) <= chains.CENTS) & ~np.isnan(error)
+    assert within.sum() >= 35
+    assert np.median(error[within]) <= 0.10
+    assert error[within].max() <= 0.30
+
+
+def test_quotes_of_one_moment_are_missed_by_cents(index: Priced) -> None:
+    """Of an index at 2,035: the middle of a quote of a call at 520 is not known better."""
+    assert np.median(sizes(index)) <= 0.20
+    assert sizes(index).max() <= 0.40
+
+
+def test_smooth_volatilities_of_calls_give_the_puts(apple: Priced) -> None:
+    """With the noise of single trades gone from both sides, near the money."""
+    at, by_call, by_put = chains.smooth_puts(apple)
+    error = np.abs(by_call - apple.chain.close[at])
+    traded = apple.chain.volume[at] >= 1_000
+    assert np.median(error[traded]) <= 0.05
+    near = np.abs(np.log(apple.chain.strike[at] / apple.parity.over(apple.chain, at))) < 0.05
+    assert np.median(np.abs(by_put - by_call)[near]) <= 0.20
+
+
+def test_every_miss_has_a_cause_in_the_data(apple: Priced, index: Priced) -> None:
+    causes = [cause for priced in (apple, index) for _, _, cause in chains.misses(priced)]
+    assert {cause.name for cause in causes} <= set(chains.CAUSES) - {"unknown"}
+    beyond_both = [cause for _, beyond, cause in chains.misses(apple) if beyond == "both"]
+    without_a_model = [cause for cause in beyond_both if {"p", "n"} & set(cause.shown)]
+    assert len(beyond_both) == 230
+    assert len(without_a_model) >= 0.8 * len(beyond_both)
+
+
+def test_the_page_has_every_miss(apple: Priced, index: Priced) -> None:
+    rows = [row for row in PAGE.read_text().splitlines() if row.startswith("| 20")]
+    for priced in (apple, index):
+        for line in chains.every_miss(priced).splitlines()[2:]:
+            expiry, strike, call, put = line.split(" | ")[:4]
+            assert any(row.startswith(f"{expiry} | {strike} | {call} | {put} |") for row in rows), line
+
+
+def documents(apple: Priced, index: Priced) -> Iterator[tuple[str, Priced, np.datetime64 | None]]:
+    """The chain of the index, but for what a search of pairings takes long over; two expiries of the other."""
+    for kind in KINDS:
+        yield kind, index, np.datetime64("2016-02-19") if kind == "alternating" else None
+        for day in ("2014-07-03", "2014-07-11"):
+            yield kind, apple, np.datetime64(day)
+
+
+@pytest.mark.parametrize("regime", ["STRATEGY", "PORTFOLIO"])
+def test_a_chain_is_margined_line_by_line(apple: Priced, index: Priced, regime: str) -> None:
+    for kind, priced, day in documents(apple, index):
+        found = chains.margin([chains.account(priced, kind, regime, day)])
+        assert found.exact, (kind, day)
+        assert found.requirement > 0
+        if regime == "PORTFOLIO":
+            assert found.requirement >= found.minimum > 0
+        elif kind != "alternating":
+            assert found.pairings > 0
+
+
+def test_the_whole_index_is_margined_in_every_way(index: Priced) -> None:
+    """53 contracts: portfolio margin asks less than strategies do, and at least $37.50 a contract held short."""
+    for kind in KINDS:
+        found = chains.margin([chains.account(index, kind, "PORTFOLIO")])
+        assert found.exact
+        assert found.contracts == 53
+        assert found.requirement >= found.minimum > 0
+        if kind != "alternating":
+            assert found.minimum == 53 * 37.5
+            assert found.requirement < chains.margin([chains.account(index, kind, "STRATEGY")]).requirement
