@@ -21,10 +21,10 @@ from risk.amounts import Floats
 #: Steps of the finer of the two trees, by how hard a contract is; the other has half of them. A tree lets a holder
 #: exercise between steps only, and misses what early exercise earns meanwhile: interest, or the dividend, beside the
 #: spread of the spot until expiry. So many steps keep that below 0.1% (tests/risk/test_options.py).
-STEPS = ((0.08, 64), (0.16, 128), (np.inf, 320))
+STEPS = ((0.04, 48), (0.08, 80), (0.16, 128), (0.24, 192), (np.inf, 320))
 
 #: Contracts whose trees are rolled back together: their layers stay in the processor's cache.
-TOGETHER = 512
+TOGETHER = 256
 
 
 @dataclass(frozen=True, slots=True)

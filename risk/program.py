@@ -17,6 +17,8 @@ from risk.block import runs
 
 #: Variables solved together: a call costs as much as some ten groups, and a simplex grows faster than its program.
 TOGETHER = 1_500
+#: A search of fewer variables is faster for being simplified first; a larger one, and a relaxed program, is slower.
+_PRESOLVED = 20
 #: A value nearer to a whole number than this is that.
 _WHOLE = 1e-6
 #: Dollars by which an optimum may be missed, in fractions and in whole numbers: those cost whole ticks.
@@ -112,7 +114,7 @@ def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) 
         cost,
         constraints=bounds,
         integrality=None if whole is None else whole.astype(np.int64),
-        options={"presolve": False} if whole is None else {"mip_rel_gap": 0.0},
+        options={"mip_rel_gap": 0.0, "presolve": whole is not None and len(cost) < _PRESOLVED},
     )
     if found.x is None:
         raise RuntimeError(f"expected a program with an optimum, found {found.message}")
