@@ -10,7 +10,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ops.portfolio import PortfolioError, calculate
+from ops.document import PortfolioError, parse
+from ops.portfolio import calculate
+from ops.theoretical import load_values
 
 _SUMMARY = (
     ("Long market value", "long_market_value"),
@@ -39,10 +41,21 @@ def load_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def calculate_file(path: Path) -> dict[str, Any]:
-    """The figures of a document file, see ops.portfolio.calculate. Raises PortfolioError."""
+def calculate_file(path: Path, theoretical: Path | None = None) -> dict[str, Any]:
+    """The figures of a document file, see ops.portfolio.calculate.
+
+    theoretical: a file of theoretical values of its symbols; those that the document has itself come first.
+
+    Raises:
+      PortfolioError: a document that cannot be calculated.
+      TheoreticalError: a file of theoretical values that cannot be used.
+    """
     document = load_document(path)
     try:
+        if theoretical is not None:
+            portfolio = parse(document)
+            values = load_values(theoretical, {name: own.price for name, own in portfolio.instruments.items()})
+            document = document | {"theoretical_values": values | portfolio.theoretical_values}
         return calculate(document)
     except PortfolioError as error:
         raise PortfolioError(f"{path}: {error}") from error
@@ -61,6 +74,8 @@ def render(result: dict[str, Any], console: Console) -> None:
     console.print(_stress(result["stress"]))
     for group in result["portfolio_margin"]["class_groups"]:
         console.print(_grid(group))
+    if published := result["portfolio_margin"]["published_values"]:
+        console.print(f"{', '.join(published)}: valued as published at the valuation points", markup=False)
     for name, text in (("excluded", "no price: valued at nothing"), ("defaulted", "no beta: the default is used")):
         if result[name]:
             console.print(f"{', '.join(result[name])}: {text}", style="yellow", markup=False)

@@ -115,12 +115,16 @@ def show(
 def calc(
     file: Annotated[Path, typer.Argument(help="a portfolio in YAML or JSON; see examples/portfolio.yaml")],
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    theoretical: Annotated[
+        Path | None,
+        typer.Option(help="a CSV of published theoretical values, plain or .gz; docs/rules/portfolio-margin.md"),
+    ] = None,
 ) -> None:
     """Every measure of one portfolio."""
     from ops.calc import calculate_file, render, to_json
 
     with explained(ValueError):
-        result = calculate_file(file)
+        result = calculate_file(file, theoretical)
     if json:
         print(to_json(result))
     else:

@@ -149,6 +149,8 @@ class Portfolio(pydantic.BaseModel, extra="forbid"):
     """The document. as_of is the evaluation instant; the figures are a pure function of the document.
 
     Positions and cash are those before the transactions of the day and before the what-ifs, which follow in this order.
+    theoretical_values: by symbol, what a unit of the underlying is worth, dollars, at each valuation point of portfolio
+    margin, the lowest point first, in place of what the model says.
     """
 
     rulebook: str = "seed"
@@ -158,6 +160,7 @@ class Portfolio(pydantic.BaseModel, extra="forbid"):
     positions: list[Position] = []
     house: House = House()
     market: dict[Literal["risk_free_rate"], Finite | None] = {}
+    theoretical_values: dict[str, list[Finite]] = {}
     transactions: list[Transaction] = []
     what_if: list[WhatIf] = []
 

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from ops.document import Portfolio, PortfolioError, parse
 from ops.explain import explain, pairings
 from ops.intraday import intraday
+from ops.theoretical import forget_supposed, published_values, unused_values
 from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook, sources_of
 from risk import lines
@@ -71,6 +72,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
             if event.symbol is not None:
                 portfolio.instrument(event.symbol, f"{part}.{at}.symbol")
     during_the_day = intraday(portfolio, lambda own: _case(own, rules, sources).block)
+    published = list(portfolio.theoretical_values)
     _suppose(portfolio)
     case = _case(portfolio, rules, sources)
     block = case.block
@@ -80,6 +82,9 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     m: dict[str, Any] = {name: column[..., 0] for name, column in block.measures.items()}
     reasons = _reasons(case)
     symbols = [symbol for symbol, _ in case.held]
+    portfolio_margin = _portfolio_margin(case, m)
+    told = [symbol for symbol in published if symbol in symbols]
+    reasons |= unused_values(told, portfolio.theoretical_values, portfolio_margin["published_values"])
     unpriced, defaulted = (
         [s for s, is_so in zip(symbols, which, strict=True) if is_so] for which in (block.unpriced, block.defaulted)
     )
@@ -96,7 +101,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
         "pairings": pairings(found, block, case.units, symbols) if rules.options else None,
         "intraday": during_the_day,
         "stress": _stress(m, rules),
-        "portfolio_margin": _portfolio_margin(case, m),
+        "portfolio_margin": portfolio_margin,
         "excluded": list(dict.fromkeys(unpriced)),
         "defaulted": list(dict.fromkeys([*defaulted, *case.theoretical])),
         "reasons": reasons,
@@ -152,6 +157,7 @@ def _suppose(portfolio: Portfolio) -> None:
         instrument.implied_volatility = event.implied_volatility or instrument.implied_volatility
         if event.quantity is None:
             instrument.price = event.price or instrument.price
+            forget_supposed(portfolio, event.symbol)
         elif event.price is not None:
             portfolio.fill(event.symbol, event.quantity, event.price)
 
@@ -263,6 +269,7 @@ def _block(portfolio: Portfolio, held: Held, rules: Rulebook, terms: Terms, rows
         cash=np.array([float(portfolio.account.cash)]),
         terms=terms,
         portfolio=np.array([portfolio.account.margin_type == "PORTFOLIO" and rules.portfolio is not None]),
+        published=published_values(portfolio, rules),
     )
 
 
@@ -304,7 +311,12 @@ def _portfolio_margin(case: _Case, m: dict[str, Any]) -> dict[str, Any]:
         pnl = [dollars(amount) for amount in m["tims_pnl"]]
         grid: dict[str, Any] = {"points": list(rules.tims_moves), "pnl": pnl, "worst_loss": dollars(m["worst_loss"])}
         group = {"class_group": "ACCOUNT", **grid}
-        return {"requirement": dollars(-m["worst_loss"]), "minimum_charge": None, "class_groups": [group]}
+        return {
+            "requirement": dollars(-m["worst_loss"]),
+            "minimum_charge": None,
+            "class_groups": [group],
+            "published_values": [],
+        }
     grouped = ClassGroups(case.block)
     found = grouped.lines()
     groups = [
@@ -322,6 +334,7 @@ def _portfolio_margin(case: _Case, m: dict[str, Any]) -> dict[str, Any]:
         "minimum_charge": dollars(grouped.minimum[0]),
         "minimum_equity": dict(rules.portfolio.minimum_equity),
         "class_groups": groups,
+        "published_values": list(dict.fromkeys(symbols[place] for place in grouped.published.tolist())),
         "lines": explain(found, case.block, case.units, symbols, case.sources),
     }
 
@@ -363,7 +376,8 @@ def _trigger_value(case: _Case) -> float | None:
     total = float(np.abs(block.values).sum()) * TICKS_PER_DOLLAR
 
     def excess(factor: float) -> float:
-        moved = replace(block, price=block.price * factor)
+        published = None if block.published is None else block.published * factor
+        moved = replace(block, price=block.price * factor, published=published)
         found = lines_of(moved)
         own = found.rule < lines.ADDONS
         return float(block.cash[0]) + float((found.equity - found.requirement)[own].sum())

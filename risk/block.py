@@ -61,6 +61,8 @@ class AccountBlock(Accounts):
       portfolio: (n,) whether an account is on portfolio margin; none is unless given.
       house: (2, n) rates that the house asks each account for at least, long and short; none unless given.
       volatility: (p,) of an option, a year (NaN of all else); None until risk.valuation has found it.
+      published: (points, symbols) dollars that a unit is worth at the valuation points of its class group, as another
+        has published it; NaN: what the model finds. None: for no symbol.
       values: (p,) dollars, signed.
     """
 
@@ -76,6 +78,7 @@ class AccountBlock(Accounts):
     portfolio: NDArray[np.bool_] | None = None
     house: Floats | None = None
     volatility: Floats | None = None
+    published: Floats | None = None
     values: Floats = field(init=False)
     _counts: Ints = field(init=False)
     _all_hold: bool = field(init=False)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from schemas.inputs import Account, Snapshot
 
 _SYMBOL_BITS = 32
+#: What an account may be margined by.
+REGIMES = ("STRATEGY", "PORTFOLIO", "GOOD_FAITH")
+STRATEGY, PORTFOLIO, _ = range(len(REGIMES))
 _COLUMNS = ("quantity", "close", "traded")
 
 
@@ -33,8 +36,8 @@ class Book:
     """Positions are sorted by (account row, symbol row): an account's are adjacent and a sweep is a reduceat.
 
     What has no quote is valued at the close of the account's snapshot, else at the price of its last fill (design 4),
-    never at another account's, which may be in another shard. cash is in ticks; it, portfolio (whether an account is on
-    portfolio margin) and house (what it is asked for at least, long and short) have room for accounts to come.
+    never at another account's, which may be in another shard. cash is in ticks; it, regime (a place of REGIMES) and
+    house (what an account is asked for at least, long and short) have room for accounts to come.
     """
 
     def __init__(self) -> None:
@@ -42,7 +45,7 @@ class Book:
         self.rows: dict[str, int] = {}
         self.known: list[bool] = []
         self.cash: Ints = np.empty(0, np.int64)
-        self.portfolio: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.regime: NDArray[np.int8] = np.empty(0, np.int8)
         self.house: Floats = np.empty((2, 0))
         self.keys: Ints = np.empty(0, np.int64)
         self.owners: Ints = self.keys
@@ -64,13 +67,13 @@ class Book:
             if row >= len(self.cash):
                 room = max(16, row)
                 self.cash = np.append(self.cash, np.zeros(room, np.int64))
-                self.portfolio = np.append(self.portfolio, np.zeros(room, np.bool_))
+                self.regime = np.append(self.regime, np.zeros(room, np.int8))
                 self.house = np.append(self.house, np.zeros((2, room)), axis=1)
         return row
 
     def agree(self, account: int, terms: Account | Snapshot) -> None:
         """Keep the regime of an account, and the rates that the house asks it for."""
-        self.portfolio[account] = terms.margin_type == "PORTFOLIO"
+        self.regime[account] = REGIMES.index(terms.margin_type)
         self.house[:, account] = terms.house_long_rate or 0.0, terms.house_short_rate or 0.0
 
     def trade(self, account: int, symbol: int, quantity: int) -> None:
@@ -162,7 +165,7 @@ class Book:
             unpriced=unpriced,
             defaulted=_flags(quotes.defaulted, symbols),
             terms=quotes.terms,
-            portfolio=None if quotes.terms is None else self.portfolio.take(accounts),
+            portfolio=None if quotes.terms is None else self.regime.take(accounts) == PORTFOLIO,
             house=None if quotes.terms is None else self._house(accounts, rules),
         )
 
@@ -226,7 +229,7 @@ class Book:
     def accounts_cell(self) -> dict:
         """Accounts as plain data."""
         rows = len(self.ids)
-        columns = {"cash": self.cash[:rows], "portfolio": self.portfolio[:rows], "house": self.house[:, :rows]}
+        columns = {"cash": self.cash[:rows], "regime": self.regime[:rows], "house": self.house[:, :rows]}
         return {"ids": self.ids, "known": self.known} | columns
 
     def positions_cell(self) -> dict:
@@ -236,7 +239,7 @@ class Book:
     def load_accounts(self, cell: dict) -> None:
         """Become what accounts_cell described."""
         self.ids, self.known = cell["ids"], cell["known"]
-        self.cash, self.portfolio, self.house = cell["cash"], cell["portfolio"], cell["house"]
+        self.cash, self.regime, self.house = cell["cash"], cell["regime"], cell["house"]
         self.rows = {account_id: row for row, account_id in enumerate(self.ids)}
 
     def load_positions(self, cell: dict) -> None:

@@ -174,7 +174,7 @@ class _Listing:
     def _european(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
         """Pairs of European options that expire together, the first at the lower exercise price."""
         a, b = self._alike(low, high)
-        keep = (self.legs.strike[a] < self.legs.strike[b]) & ~self.legs.american[a]
+        keep = (self.legs.strike[a] < self.legs.strike[b]) & ~self.legs.american[a] & ~self.legs.american[b]
         return a[keep], b[keep]
 
     def _alone(self, stock: Ints, option: Ints) -> Floats:
@@ -187,7 +187,7 @@ class _Listing:
         a, b = legs.join(left, right)
         keep = legs.multiplier[a] == legs.multiplier[b]
         if same_expiry:
-            keep &= (legs.expiry[a] == legs.expiry[b]) & (legs.american[a] == legs.american[b])
+            keep &= legs.expiry[a] == legs.expiry[b]
         return a[keep], b[keep]
 
     def _with(self, left: Ints, right: Ints, stocks: Ints) -> tuple[Ints, Ints, Ints]:

@@ -87,4 +87,6 @@ def _moved(block: AccountBlock, move: Floats) -> AccountBlock:
     gained = _gains(block, share[None])[0]
     own = np.where(option, block.price + gained, block.price * (1.0 + share[block.symbols]))
     price[block.symbols[option]] = own[option]
-    return replace(block, price=own, terms=replace(market, price=price))
+    # What was published is around the price of today: where that moves, the model says it.
+    published = None if block.published is None else np.where(share == 0.0, block.published, np.nan)
+    return replace(block, price=own, terms=replace(market, price=price), published=published)

@@ -45,6 +45,7 @@ class ClassGroups:
     Attributes:
       account, group: (g,) place in the block; number of the class group in the block's terms.
       pnl: (points, g) ticks at each valuation point.
+      published: places of the positions that are valued as published.
     """
 
     def __init__(self, block: AccountBlock, chosen: NDArray[np.bool_] | None = None) -> None:
@@ -68,15 +69,27 @@ class ClassGroups:
         self._product = market.product_group[self._what.underlying[first]]
         self._ranges = self._asked()
         moves = self._moves()
-        priced = with_volatilities(block)
         order = np.argsort(self._of, kind="stable")
-        amounts = ticks(block.quantity[at[order]] * gains(priced, at[order], moves))
+        amounts = ticks(block.quantity[at[order]] * self._gains(at[order], moves))
         starts = np.searchsorted(self._of[order], np.arange(len(found)))
         pnl = np.add.reduceat(amounts, starts, axis=1) if len(found) else np.zeros((len(moves), 0))
         points = len(block.rules.tims_moves)
         self.pnl = pnl[:points]
         wider = pnl[points:].reshape(len(self._ranges), points, len(found))
         self._at_range = {rule: _worst(scanned) for rule, scanned in zip(self._ranges, wider, strict=True)}
+
+    def _gains(self, at: Ints, moves: Floats) -> Floats:
+        """(k, n) dollars that a unit of each position gains; at the points, which come first, as it is published."""
+        block = self._block
+        found = gains(with_volatilities(block), at, moves)
+        if block.published is None:
+            self.published = at[:0]
+            return found
+        worth = block.published[:, block.symbols[at]]
+        told = ~np.isnan(worth)
+        found[: len(worth)] = np.where(told, worth - block.price[at], found[: len(worth)])
+        self.published = np.sort(at[told.any(axis=0)])
+        return found
 
     def _moves(self) -> Floats:
         """(k, symbols) of what underlies each: the points of its class, then those of each overlay's range."""

@@ -192,6 +192,25 @@ class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     spots: dict[str, float] = {}
 
 
+class IntradayChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a transaction changed the intraday margin level by, at the prices in force when it was booked.
+
+    id: of the original fill, or of the cash movement. executed_at: none where nobody said.
+    """
+
+    id: Id
+    executed_at: Time | None
+    change: Money
+
+
+class IntradayPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The transactions of a day of an account, and its intraday margin level before the first of them."""
+
+    day: Whole
+    opening: Money
+    changes: tuple[IntradayChange, ...]
+
+
 class Snapshot(Input, frozen=True, kw_only=True):
     """An account's whole state at its instant, in place of what was there; records before the cut are then ignored."""
 
@@ -211,6 +230,7 @@ class Snapshot(Input, frozen=True, kw_only=True):
     margin_type: Regime = "STRATEGY"
     house_long_rate: Rate | None = None
     house_short_rate: Rate | None = None
+    intraday: IntradayPath | None = None
 
 
 class Override(Input, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.inputs import PricedPosition
+from schemas.inputs import IntradayChange, PricedPosition
 from schemas.scalars import Money, Ratio, Time
 
 Level = Literal["NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION"]
@@ -56,6 +56,19 @@ class StressBetaSpy(Event, frozen=True, kw_only=True):
     beta_weighted_exposure: Money
     defaulted_share: Ratio
     scenarios: tuple[StressScenario, ...]
+
+
+class MarginIntraday(Event, frozen=True, kw_only=True):
+    """The intraday margin of one account (FINRA 4210(d)(2)), said anew after each of its transactions.
+
+    iml: the level now, at current prices. deficit: of the day so far. minor: whether it builds no practice of failing.
+    """
+
+    opening_iml: Money
+    iml: Money
+    deficit: Money
+    minor: bool
+    changes: tuple[IntradayChange, ...]
 
 
 class TimsPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

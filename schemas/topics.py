@@ -36,6 +36,7 @@ OVERRIDES = Topic("overrides.v1", inputs.Override, "account_id", 7)
 MARGIN_CALC = Topic("margin.calc.v1", outputs.MarginCalc, "account_id")
 STRESS_BETA_SPY = Topic("stress.beta_spy.v1", outputs.StressBetaSpy, "account_id")
 STRESS_TIMS = Topic("stress.tims.v1", outputs.StressTims, "account_id")
+MARGIN_INTRADAY = Topic("margin.intraday.v1", outputs.MarginIntraday, "account_id")
 ACCOUNTS_STATE = Topic("accounts.state.v1", outputs.AccountState, "account_id")
 ALERTS = Topic("alerts.v1", outputs.Alert, "account_id")
 MARGIN_CALLS = Topic("margin.calls.v1", outputs.MarginCall, "account_id")
@@ -49,6 +50,7 @@ OUTPUTS = (
     MARGIN_CALC,
     STRESS_BETA_SPY,
     STRESS_TIMS,
+    MARGIN_INTRADAY,
     ACCOUNTS_STATE,
     ALERTS,
     MARGIN_CALLS,

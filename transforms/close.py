@@ -10,6 +10,7 @@ import numpy as np
 
 from risk.amounts import Floats, Ints
 from risk.block import Accounts
+from risk.book import REGIMES
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import AccountLedger, Entry
 from schemas.inputs import Beta, Fill, Input, Snapshot, SnapshotFill, SnapshotPosition
@@ -77,7 +78,8 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "opened": [msgspec.json.encode(on, enc_hook=encode_json) for on in opened],
         "audit_head": plain_texts(ladder.heads[row] for row in accounts),
         "cut": closing,
-        "margin_type": few_texts(["PORTFOLIO" if own else "STRATEGY" for own in book.portfolio[rows].tolist()]),
+        "margin_type": few_texts([REGIMES[own] for own in book.regime[rows].tolist()]),
+        "intraday": [msgspec.json.encode(state.paths.get(row), enc_hook=encode_json) for row in accounts],
         **dict(zip(("house_long_rate", "house_short_rate"), map(_rate_texts, book.house[:, rows]), strict=True)),
     }
     return filled(form_of(Snapshot), len(rows), [columns[field] for field in Snapshot.__struct_fields__])

@@ -21,7 +21,8 @@ from schemas.inputs import Input
 from schemas.outputs import DeadLetter
 from schemas.topics import INPUTS
 from transforms.enforce import Enforce
-from transforms.lines import Lines, line_of
+from transforms.intraday import follow_intraday
+from transforms.lines import Lines, line_of, lines_by_topic
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
 from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
 from transforms.state import CELLS, ShardState
@@ -180,6 +181,7 @@ class Monitor:
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed, state.deadline = instant, closing, None
         state.dirty.add("clock")
+        yield from lines_by_topic(list(follow_intraday(state, update, rules, instant)))
         if len(rows):
             yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)
         return update.refused

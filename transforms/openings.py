@@ -13,6 +13,7 @@ import numpy as np
 
 from risk.amounts import Ints
 from risk.block import AccountBlock, Accounts, Measure
+from risk.book import PORTFOLIO
 from risk.ladder import RESTRICTION
 from risk.ledger import Posting
 from risk.market import Market, Quotes
@@ -111,7 +112,7 @@ def holds(
         defaulted=quotes.defaulted[symbols],
         cash=np.array([float(opened.cash)]),
         terms=quotes.terms,
-        portfolio=book.portfolio[[account]],
+        portfolio=book.regime[[account]] == PORTFOLIO,
         house=book.house[:, [account]],
     )
     for measure in measures:

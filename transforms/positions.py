@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from risk.amounts import Ints
+from risk.intraday import UNKNOWN
 from risk.ladder import KEPT, OPENINGS
 from risk.ledger import Posting
 from risk.rulebook import Rulebook
@@ -29,6 +30,18 @@ def heartbeat_phase(account_id: str) -> int:
     return int(digest(account_id.encode())[:4], 16) % HEARTBEAT_PHASES
 
 
+class Booking(NamedTuple):
+    """What one record did to an account's book: postings, of which those that undo come first.
+
+    id: of the original fill, or of the cash movement. executed_at: microseconds, or risk.intraday.UNKNOWN.
+    """
+
+    account: int
+    id: str
+    executed_at: int
+    postings: list[Posting]
+
+
 @dataclass(slots=True)
 class Update:
     """What the records of an instant did."""
@@ -40,6 +53,7 @@ class Update:
     overrides: list[tuple[int, inputs.Override]] = field(default_factory=list)
     late: list[tuple[int, inputs.Input]] = field(default_factory=list)
     refused: list[tuple[inputs.Input, str]] = field(default_factory=list)
+    bookings: list[Booking] = field(default_factory=list)
 
 
 def refusal(record: inputs.Input, reason: str, origin: Origin = NOWHERE) -> DeadLetter:
@@ -105,6 +119,10 @@ class UpdatePositions:
                 postings, refused = state.ledger.post(record, instant, state.market.size(record.symbol))
                 if refused:
                     update.refused.append((record, refused))
+                if postings:
+                    root = record.fill_id if record.kind == "NEW" else record.ref_fill_id or record.fill_id
+                    executed_at = UNKNOWN if record.executed_at is None else int(record.executed_at)
+                    update.bookings.append(Booking(account, root, executed_at, postings))
                 for posting in postings:
                     self._post(state, account, posting)
                     if posting.corrects is not None:
@@ -116,6 +134,8 @@ class UpdatePositions:
                     update.refused.append((record, refused))
                 if new:
                     state.book.cash[account] += int(record.amount)
+                    moved = [Posting("", 0, int(record.amount))]
+                    update.bookings.append(Booking(account, record.cash_id, int(record.arrived_at), moved))
             case inputs.Account():
                 state.book.known[account] = True
                 state.book.agree(account, record)
@@ -157,6 +177,10 @@ class UpdatePositions:
                 book.price(account, symbol, own.last_price(position.symbol))
             else:
                 book.price(account, symbol, np.nan, position.close)
+        state.paths.pop(account, None)
+        if snapshot.intraday is not None:
+            state.paths[account] = snapshot.intraday
+        state.dirty.add("intraday")
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
         ladder.flags[account] = sum(KEPT[name] for name in snapshot.levels)

@@ -14,11 +14,22 @@ from risk.ledger import BUCKETS, Ledger
 from risk.market import Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
-from schemas.inputs import Instrument, OpenedOn
+from schemas.inputs import Instrument, IntradayPath, OpenedOn
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
-CELLS = ("clock", "symbols", "instruments", "quotes", "accounts", "positions", *LEDGER_CELLS, "ladder", "chains")
+CELLS = (
+    "clock",
+    "symbols",
+    "instruments",
+    "quotes",
+    "accounts",
+    "positions",
+    *LEDGER_CELLS,
+    "ladder",
+    "chains",
+    "intraday",
+)
 
 
 class Ladder:
@@ -87,6 +98,8 @@ class ShardState:
         self.book = Book()
         self.ledger = Ledger()
         self.ladder = Ladder()
+        #: Of accounts that traded, by row.
+        self.paths: dict[int, IntradayPath] = {}
         self.dirty: set[str] = set()
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
@@ -100,6 +113,7 @@ class ShardState:
             "positions": self.book.load_positions,
             "ladder": self.ladder.load_ladder,
             "chains": self.ladder.load_chains,
+            "intraday": self._load_paths,
         }
         for name, load in loaders.items():
             payload = read(name)
@@ -115,6 +129,9 @@ class ShardState:
     def _load_clock(self, cell: list) -> None:
         self.now, self.closed, self.cuts = cell
 
+    def _load_paths(self, cell: list) -> None:
+        self.paths = {row: from_json(IntradayPath, path) for row, path in cell}
+
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cells that changed since the last call, encoded."""
         dump: dict[str, Callable[[], Any]] = {
@@ -126,6 +143,7 @@ class ShardState:
             "positions": self.book.positions_cell,
             "ladder": self.ladder.ladder_cell,
             "chains": self.ladder.chains_cell,
+            "intraday": lambda: [(row, to_json(path)) for row, path in self.paths.items()],
         }
         for name in sorted(self.dirty | self.market.dirty):
             yield name, encode_cell(dump[name]())

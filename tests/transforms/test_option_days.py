@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ops.portfolio import calculate
@@ -16,7 +17,9 @@ from schemas.scalars import Money, Quantity, Time
 from tests import days
 from tests.days import CLOSES, FINRA, at
 
-SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], print_blob=True, deadline=None)
+#: A day takes a second, so that a failing one is told as it is.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], phases=PHASES, deadline=None)
 MONTHS = {1: "2026-02-20T21:00:00Z", 3: "2026-04-17T20:00:00Z", 12: "2027-01-15T21:00:00Z"}
 
 STOCKS = (
@@ -249,3 +252,60 @@ def test_a_correction_undoes_the_cash_of_a_contract(version: str) -> None:
     outputs = days.run([STOCKS[0], put, quote("S0", 100.0, 10), sold, amended], publish_all=True, rules=FINRA)
     (last,) = [r for topic, r in outputs if topic == "snapshots.v1"]
     assert last.cash == (500 * 10**4 if version == "CORRECT" else 0)  # type: ignore[attr-defined]
+
+
+def test_the_deficit_of_a_day_is_the_worst_of_its_path() -> None:
+    """FINRA 4210(d)(2): 10,000 of cash; 500 at 100 bought at 10:01 and sold at 10:02, told in that order or late."""
+    paid = Cash(cash_id="C0", account_id="A0", amount=Money(10_000 * 10**4), kind="DEPOSIT", arrived_at=at(10))
+    bought = stock_fill("F0", 500, executed=60, arrived=90)
+    sold = stock_fill("F1", -500, executed=120, arrived=130)
+    spot = quote("S0", 100.0, 5)
+    last = intraday_of([STOCKS[0], spot, paid, bought, sold])[-1]
+    # 10,000 less 25% of 50,000.
+    assert (last.opening_iml, last.deficit, last.iml) == (0, 2_500 * 10**4, 10_000 * 10**4)
+    # Sold first, that is short, by the times of execution: what the purchase changed is still what it was.
+    early = msgspec.structs.replace(sold, executed_at=at(30), arrived_at=at(300))
+    assert intraday_of([STOCKS[0], spot, paid, bought, early])[-1].deficit == 0
+
+
+def test_a_bust_restates_the_deficit_and_an_unknown_time_is_the_worst() -> None:
+    paid = Cash(cash_id="C0", account_id="A0", amount=Money(10_000 * 10**4), kind="DEPOSIT", arrived_at=at(10))
+    bought = stock_fill("F0", 500, executed=60, arrived=90)
+    gone = Fill(
+        fill_id="F0-2",
+        ref_fill_id="F0",
+        kind="BUST",
+        version=2,
+        account_id="A0",
+        symbol="S0",
+        quantity=Quantity(0),
+        price=100.0,
+        arrived_at=at(300),
+    )
+    day: list[Input] = [STOCKS[0], quote("S0", 100.0, 5), paid, bought]
+    found = [r.deficit // 10**4 for r in intraday_of([*day, gone])]
+    assert found == [0, 2_500, 0]
+    more = [stock_fill("F1", -500, executed=None, arrived=150), stock_fill("F2", 100, executed=150, arrived=200)]
+    # The sale may have been last.
+    assert intraday_of([*day, *more])[-1].deficit == (2_500 + 2_500) * 10**4
+
+
+def test_portfolio_margin_accounts_have_no_intraday_margin() -> None:
+    own = Account(account_id="A0", margin_type="PORTFOLIO", arrived_at=at(1))
+    assert not intraday_of([STOCKS[0], own, quote("S0", 100.0, 5), stock_fill("F0", 500, executed=60, arrived=90)])
+
+
+def stock_fill(fill_id: str, shares: int, *, executed: float | None, arrived: float) -> Fill:
+    return Fill(
+        fill_id=fill_id,
+        account_id="A0",
+        symbol="S0",
+        quantity=Quantity(shares * 10**6),
+        price=100.0,
+        executed_at=None if executed is None else at(executed),
+        arrived_at=at(arrived),
+    )
+
+
+def intraday_of(day: list[Input]) -> list[Any]:
+    return [record for topic, record in days.run(day, rules=FINRA) if topic == "margin.intraday.v1"]

@@ -57,7 +57,7 @@ def test_a_price_only_instant_writes_under_100_kb_a_shard() -> None:
     rng, fold = np.random.Generator(np.random.PCG64(7)), days.fold_of(publish_all=True)
     state = fold.start()
     list(fold.advance(state, [days.by_topic([*quotes(2, rng), *holdings(rng)])], at(60)))
-    assert set(written(state)) == set(fold.cells) - {"instruments"}
+    assert set(written(state)) == set(fold.cells) - {"instruments", "intraday"}
     # Every price moves, and with it every account's figures; prices near those before cause few events.
     list(fold.advance(state, [days.by_topic(quotes(90, rng, near=0.001))], at(120)))
     once = written(state)

@@ -1,0 +1,126 @@
+"""Intraday margin of the accounts that traded at an instant: what each transaction changed, and the day's deficit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from risk.amounts import Floats
+from risk.block import AccountBlock
+from risk.book import STRATEGY
+from risk.intraday import UNKNOWN, intraday_deficits, is_minor
+from risk.margin import lines_of
+from risk.rulebook import IntradayRules, Rulebook
+from schemas import outputs
+from schemas.ids import identified
+from schemas.inputs import IntradayChange, IntradayPath
+from schemas.scalars import Money, Time
+from transforms.events import Out
+from transforms.figures import head_of
+from transforms.positions import Booking, Update
+from transforms.state import ShardState
+
+#: A day of trading begins at 04:00 New York, so long before its session opens.
+_BEFORE_OPEN = 19_800_000_000
+
+
+def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant: int) -> Iterator[Out]:
+    """Take the bookings of an instant into the paths of their accounts, and say where those stand.
+
+    The change of a transaction is that of the margin level from the book before it to the book after it, both at the
+    prices of the instant. A correction takes the place of its original: the change is that of the corrected fill, on a
+    book without the original.
+    """
+    if rules.intraday is None or not update.bookings:
+        return
+    day = int(np.searchsorted(state.market.sessions.opens - _BEFORE_OPEN, instant, side="right"))
+    bookings = sorted(update.bookings, key=attrgetter("account"))
+    for account, own in groupby(bookings, key=attrgetter("account")):
+        if state.book.regime[account] == STRATEGY:
+            yield _follow(state, account, list(own), rules, rules.intraday, instant, day)
+
+
+def _follow(
+    state: ShardState,
+    account: int,
+    bookings: list[Booking],
+    rules: Rulebook,
+    intraday: IntradayRules,
+    instant: int,
+    day: int,
+) -> Out:
+    block = state.book.block(np.array([account]), state.market.quotes(rules, instant), rules, instant)
+    level, equity = _levels(block, state, bookings, intraday)
+    path = state.paths.get(account)
+    if path is None or path.day != day:
+        path = IntradayPath(day=day, opening=Money.within(level[0]), changes=())
+    changes = {change.id: change for change in path.changes}
+    at = 0
+    for booking in bookings:
+        undone = sum(posting.corrects is not None for posting in booking.postings[:1])
+        stands = len(booking.postings) > undone
+        before, at = at + undone, at + len(booking.postings)
+        changes.pop(booking.id, None)
+        if stands:
+            executed_at = None if booking.executed_at == UNKNOWN else Time(booking.executed_at)
+            if intraday.cash_first and not booking.postings[-1].symbol:
+                executed_at = Time(state.market.sessions.opens[day - 1] - _BEFORE_OPEN)
+            change = Money.within(level[at] - level[before])
+            changes[booking.id] = IntradayChange(id=booking.id, executed_at=executed_at, change=change)
+    path = IntradayPath(day=day, opening=path.opening, changes=tuple(changes[key] for key in sorted(changes)))
+    state.paths[account] = path
+    state.dirty.add("intraday")
+    amounts = np.array([float(change.change) for change in path.changes])
+    times = np.array([UNKNOWN if c.executed_at is None else int(c.executed_at) for c in path.changes], np.int64)
+    zeros = np.zeros(len(amounts), np.int64)
+    deficit = intraday_deficits(np.array([float(path.opening)]), zeros, amounts, times)
+    record = outputs.MarginIntraday(
+        **head_of(state, block, account),
+        opening_iml=path.opening,
+        iml=Money.within(level[-1]),
+        deficit=Money.within(deficit[0]),
+        minor=bool(is_minor(deficit, equity, intraday)[0]),
+        changes=path.changes,
+    )
+    return "margin.intraday.v1", identified(record)
+
+
+def _levels(
+    block: AccountBlock, state: ShardState, bookings: list[Booking], intraday: IntradayRules
+) -> tuple[Floats, Floats]:
+    """(postings + 1,) the margin level of an account before its postings and after each of them, in ticks, and (1,) its
+    equity after them all."""
+    postings = [posting for booking in bookings for posting in booking.postings]
+    market, count = state.market, len(postings) + 1
+    quantity, cash = np.tile(block.quantity, (count, 1)), np.full(count, block.cash[0])
+    for place, posting in enumerate(postings):
+        # Every book before it is without it.
+        cash[: place + 1] -= posting.cash
+        if posting.symbol:
+            row = market.rows[posting.symbol]
+            units = posting.quantity / 1e6 * float(market.columns["multiplier"][row])
+            quantity[: place + 1, block.symbols == row] -= units
+    positions = len(block.symbols)
+    repeated: dict[str, Any] = {
+        name: np.tile(getattr(block, name), count)
+        for name in ("symbols", "price", "beta", "unreliable", "unpriced", "defaulted")
+    }
+    books = replace(
+        block,
+        accounts=np.arange(count),
+        cash=cash,
+        offsets=np.arange(count + 1) * positions,
+        # Millionths are what a book counts in.
+        quantity=np.rint(quantity.ravel() * 1e6) / 1e6,
+        portfolio=np.zeros(count, np.bool_),
+        house=np.zeros((2, count)) if block.house is None else np.repeat(block.house, count, axis=1),
+        **repeated,
+    )
+    found = lines_of(books, house=intraday.house)
+    equity = cash + found.sums(found.equity, count)
+    return equity - found.sums(found.requirement, count), equity[-1:]
