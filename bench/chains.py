@@ -712,11 +712,15 @@ def margins(studies: Sequence[Priced], *, whole: bool) -> str:
                 if regime == "PORTFOLIO" or chain.source.quoted or (whole and kind != "alternating"):
                     cases["1"] = [account(priced, kind, regime)]
                 for count, documents in cases.items():
-                    found = margin(documents)
+                    row: list[object] = [f"{chain.source.name}, {kind}", regime, count]
+                    try:
+                        found = margin(documents)
+                    except RuntimeError as error:
+                        rows.append([*row, f"fails: {error}", *[""] * 5])
+                        continue
                     assert found.exact
                     amounts = [f"{found.requirement:,.2f}", f"{found.minimum:,.2f}", found.lines, found.pairings]
-                    name = f"{chain.source.name}, {kind}"
-                    rows.append([name, regime, count, found.contracts, *amounts, f"{found.seconds:.1f}"])
+                    rows.append([*row, found.contracts, *amounts, f"{found.seconds:.1f}"])
                     print(*rows[-1], flush=True)
     heads = ("account", "regime", "accounts", "contracts", "requirement, $", "minimum charge, $", "lines", "pairings")
     return _table((*heads, "seconds"), rows)

@@ -17,8 +17,14 @@ from risk.block import runs
 
 #: Variables solved together: a call costs as much as some ten groups, and a simplex grows faster than its program.
 TOGETHER = 1_500
+#: Variables times nodes of a search after which the best that was found is taken. An account of some twenty legs on
+#: one underlying is never near it; for hundreds a proof may take minutes, which would stall all accounts of the shard
+#: (docs/performance.md). A count, not a time, so that every machine stops at the same.
+EFFORT, _LEAST_NODES = 200_000, 20
 #: A search of fewer variables is faster for being simplified first; a larger one, and a relaxed program, is slower.
 _PRESOLVED = 20
+#: Of a larger program one optimum is as good as another: it is always searched by itself.
+_LARGE = 500
 #: A value nearer to a whole number than this is that.
 _WHOLE = 1e-6
 #: Dollars by which an optimum may be missed, in fractions and in whole numbers: those cost whole ticks.
@@ -60,10 +66,11 @@ class Programs:
         for first, end in pairwise(cuts):
             values[self.variables[first] : self.variables[end]] = self._relaxed(first, end)
         again = np.union1d(self._divided(values), np.flatnonzero(self.tied))
-        if len(again):
-            values[self._places(self.variables, again)] = self._second(again, values)
-            for program in self._divided(values).tolist():
-                values[self.variables[program] : self.variables[program + 1]] = self._searched(program)
+        failed = self._settle(again, values)
+        if len(failed) > 1:
+            failed = np.concatenate([self._settle(program, values) for program in np.split(failed, len(failed))])
+        for program in np.union1d(self._divided(values), failed).tolist():
+            values[self.variables[program] : self.variables[program + 1]] = self._searched(program)
         return np.where(self.whole, np.rint(values), values)
 
     def _divided(self, values: Floats) -> Ints:
@@ -76,10 +83,12 @@ class Programs:
         variables = slice(self.variables[first], self.variables[end])
         rows = slice(self.rows[first], self.rows[end])
         bounds = LinearConstraint(self.matrix[rows, variables], self.least[rows], self.most[rows])
-        return _optimum(self.cost[variables], bounds)
+        return _needed(_optimum(self.cost[variables], bounds))
 
-    def _second(self, programs: Ints, values: Floats) -> Floats:
-        """Of the optima of some programs those with the least `second`."""
+    def _settle(self, programs: Ints, values: Floats) -> Ints:
+        """Put the optima of some programs that have the least `second` into the values; those where that failed."""
+        if not len(programs):
+            return programs
         chosen, rows = self._places(self.variables, programs), self._places(self.rows, programs)
         of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
         cost = self.cost[chosen]
@@ -90,7 +99,12 @@ class Programs:
             np.append(self.least[rows], np.full(len(programs), -np.inf)),
             np.append(self.most[rows], most),
         )
-        return _optimum(self.second[chosen], bounds)
+        found = _optimum(self.second[chosen], bounds)
+        if found is None:
+            # To stay at an optimum, in numbers that are rounded, may be more than the solver can.
+            return programs
+        values[chosen] = found
+        return programs[:0]
 
     def _searched(self, program: int) -> Floats:
         """One program in whole numbers."""
@@ -98,24 +112,34 @@ class Programs:
         rows = slice(self.rows[program], self.rows[program + 1])
         cost, whole = self.cost[variables], self.whole[variables]
         bounds = [LinearConstraint(self.matrix[rows, variables], self.least[rows], self.most[rows])]
-        found = _optimum(cost, bounds, whole)
-        if not self.tied[program]:
+        found = _needed(_optimum(cost, bounds, whole))
+        if not self.tied[program] or len(cost) > _LARGE:
             return found
-        bounds.append(LinearConstraint(cost[None], -np.inf, cost @ found + _HALF_TICK))
-        return _optimum(self.second[variables], bounds, whole)
+        bounds.append(LinearConstraint(cost[None], -np.inf, (cost * np.rint(found)).sum() + _HALF_TICK))
+        again = _optimum(self.second[variables], bounds, whole)
+        return found if again is None else again
 
     @staticmethod
     def _places(starts: Ints, programs: Ints) -> Ints:
         return runs(starts[programs], np.diff(starts)[programs])
 
 
-def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) -> Floats:
+def _needed(found: Floats | None) -> Floats:
+    if found is None:
+        raise RuntimeError("expected a program with an optimum, found none")
+    return found
+
+
+def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) -> Floats | None:
+    """The variables of an optimum; none where the solver gave up."""
     found = milp(
         cost,
         constraints=bounds,
         integrality=None if whole is None else whole.astype(np.int64),
-        options={"mip_rel_gap": 0.0, "presolve": whole is not None and len(cost) < _PRESOLVED},
+        options={
+            "mip_rel_gap": 0.0,
+            "presolve": whole is not None and len(cost) < _PRESOLVED,
+            "node_limit": max(_LEAST_NODES, EFFORT // len(cost)),
+        },
     )
-    if found.x is None:
-        raise RuntimeError(f"expected a program with an optimum, found {found.message}")
-    return np.asarray(found.x)
+    return None if found.x is None else np.asarray(found.x)

@@ -41,8 +41,11 @@ def _spots(state: ShardState, account: int) -> dict[str, float]:
     market, held = state.market, state.book.held(np.array([account]), state.market, flat=True)
     below = market.columns["underlying"][held.symbols]
     others = np.setdiff1d(below[below >= 0], held.symbols)
-    prices = zip(others.tolist(), market.columns["price"][others].tolist(), strict=True)
-    return {market.symbols[row]: price for row, price in prices if not np.isnan(price)}
+    prices = zip(
+        (market.symbols[row] for row in others.tolist()), market.columns["price"][others].tolist(), strict=True
+    )
+    # By name, for rows are as symbols happened to come.
+    return {symbol: price for symbol, price in sorted(prices) if not np.isnan(price)}
 
 
 def _positions(state: ShardState, account: int) -> tuple[OpenedPosition, ...]:

@@ -123,18 +123,19 @@ def test_the_page_has_every_miss(apple: Priced, index: Priced) -> None:
             assert any(row.startswith(f"{expiry} | {strike} | {call} | {put} |") for row in rows), line
 
 
-def documents(apple: Priced, index: Priced) -> Iterator[tuple[str, Priced, np.datetime64 | None]]:
+def cases(apple: Priced, index: Priced) -> Iterator[tuple[str, Priced, str | None]]:
     """The chain of the index, but for what a search of pairings takes long over; two expiries of the other."""
     for kind in KINDS:
-        yield kind, index, np.datetime64("2016-02-19") if kind == "alternating" else None
+        yield kind, index, "2016-02-19" if kind == "alternating" else None
         for day in ("2014-07-03", "2014-07-11"):
-            yield kind, apple, np.datetime64(day)
+            yield kind, apple, day
 
 
 @pytest.mark.parametrize("regime", ["STRATEGY", "PORTFOLIO"])
 def test_a_chain_is_margined_line_by_line(apple: Priced, index: Priced, regime: str) -> None:
-    for kind, priced, day in documents(apple, index):
-        found = chains.margin([chains.account(priced, kind, regime, day)])
+    for kind, priced, day in cases(apple, index):
+        expiry = None if day is None else np.datetime64(day)
+        found = chains.margin([chains.account(priced, kind, regime, expiry)])
         assert found.exact, (kind, day)
         assert found.requirement > 0
         if regime == "PORTFOLIO":
@@ -143,13 +144,21 @@ def test_a_chain_is_margined_line_by_line(apple: Priced, index: Priced, regime: 
             assert found.pairings > 0
 
 
-def test_the_whole_index_is_margined_in_every_way(index: Priced) -> None:
-    """53 contracts: portfolio margin asks less than strategies do, and at least $37.50 a contract held short."""
-    for kind in KINDS:
-        found = chains.margin([chains.account(index, kind, "PORTFOLIO")])
-        assert found.exact
-        assert found.contracts == 53
-        assert found.requirement >= found.minimum > 0
-        if kind != "alternating":
-            assert found.minimum == 53 * 37.5
-            assert found.requirement < chains.margin([chains.account(index, kind, "STRATEGY")]).requirement
+def test_portfolio_margin_of_the_index_is_below_that_of_strategies(index: Priced) -> None:
+    """53 contracts: at least $37.50 a contract held short."""
+    found = [chains.margin([chains.account(index, "short", regime)]) for regime in ("PORTFOLIO", "STRATEGY")]
+    assert [one.contracts for one in found] == [53, 53]
+    assert found[0].minimum == 53 * 37.5
+    assert found[0].minimum < found[0].requirement < found[1].requirement
+
+
+def test_every_contract_of_the_stock_is_margined(apple: Priced) -> None:
+    """1,244 in one account on portfolio margin; strategies pair an expiry at a time."""
+    whole = chains.margin([chains.account(apple, "short", "PORTFOLIO")])
+    days = np.unique(apple.chain.expiry[apple.chain.volume > 0])
+    parts = chains.margin([chains.account(apple, "short", "STRATEGY", day) for day in days])
+    assert whole.exact
+    assert parts.exact
+    assert whole.contracts == parts.contracts == 1_244
+    assert whole.minimum == 1_244 * 37.5
+    assert whole.minimum < whole.requirement < parts.requirement

@@ -159,7 +159,7 @@ def document(day: list[Input], account: str, calc: Any) -> dict[str, Any]:
     records = sorted(day, key=lambda record: (record.arrived_at, to_json(record)))
     held: dict[str, float] = {}
     seen: set[str] = set()
-    fallback: dict[str, float] = {}
+    last: dict[str, tuple[int, str, float]] = {}
     prices: dict[str, Price] = {}
     betas: dict[str, float] = {}
     regime = "STRATEGY"
@@ -176,7 +176,12 @@ def document(day: list[Input], account: str, calc: Any) -> dict[str, Any]:
             case Fill(account_id=own) if own == account and record.fill_id not in seen and record.arrived_at < CLOSES:
                 seen.add(record.fill_id)
                 held[record.symbol] = held.get(record.symbol, 0.0) + record.quantity / 1e6
-                fallback[record.symbol] = record.price
+                # Of the fills of an instant that with the highest id was the last.
+                instant = int(record.arrived_at or 0) // (days.INTERVAL_MS * 1000)
+                last[record.symbol] = max(
+                    last.get(record.symbol, (0, "", 0.0)), (instant, record.fill_id, record.price)
+                )
+    fallback = {symbol: price for symbol, (_, _, price) in last.items()}
     instruments = {symbol: _described(instrument, prices, fallback, betas) for symbol, instrument in BY_SYMBOL.items()}
     return {
         "rulebook": "finra-4210",
