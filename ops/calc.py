@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ops.document import PortfolioError, parse
+from ops.document import PortfolioError, parse, supposed
 from ops.portfolio import calculate
 from ops.theoretical import load_values
 
@@ -41,10 +43,11 @@ def load_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def calculate_file(path: Path, theoretical: Path | None = None) -> dict[str, Any]:
+def calculate_file(path: Path, theoretical: Path | None = None, what_if: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of a document file, see ops.portfolio.calculate.
 
     theoretical: a file of theoretical values of its symbols; those that the document has itself come first.
+    what_if: what is supposed besides what the document supposes, see ops.document.supposed.
 
     Raises:
       PortfolioError: a document that cannot be calculated.
@@ -52,6 +55,8 @@ def calculate_file(path: Path, theoretical: Path | None = None) -> dict[str, Any
     """
     document = load_document(path)
     try:
+        if what_if:
+            document = document | {"what_if": [*document.get("what_if", []), *map(supposed, what_if)]}
         if theoretical is not None:
             portfolio = parse(document)
             values = load_values(theoretical, {name: own.price for name, own in portfolio.instruments.items()})
@@ -71,6 +76,8 @@ def render(result: dict[str, Any], console: Console) -> None:
     console.print(_summary(result))
     if result["lines"]:
         console.print(_lines(result["lines"]))
+    if result["pairings"]:
+        console.print(_pairings(result["pairings"]))
     console.print(_stress(result["stress"]))
     for group in result["portfolio_margin"]["class_groups"]:
         console.print(_grid(group))
@@ -81,6 +88,21 @@ def render(result: dict[str, Any], console: Console) -> None:
             console.print(f"{', '.join(result[name])}: {text}", style="yellow", markup=False)
     for name, why in result["reasons"].items():
         console.print(f"{name}: {why}", style="dim", markup=False)
+
+
+def render_changes(changes: list[tuple[str, dict[str, Any]]], console: Console) -> None:
+    """Print the figures then, what time, prices, trades, corrections and rules each did to them, and what they are."""
+    names = ("equity", "maintenance_requirement", "concentration_addon", "excess")
+    table = Table(title="Why the figures changed", title_justify="left")
+    table.add_column("Cause")
+    for name in names:
+        table.add_column(name.replace("_", " ").capitalize(), justify="right")
+    table.add_row(changes[0][0], *(_money(changes[0][1][name]) for name in names))
+    for (_, before), (cause, after) in pairwise(changes):
+        table.add_row(cause, *(_money(after[name] - before[name]) for name in names))
+    table.add_section()
+    table.add_row("now", *(_money(changes[-1][1][name]) for name in names))
+    console.print(table)
 
 
 def _summary(result: dict[str, Any]) -> Table:
@@ -107,9 +129,31 @@ def _lines(lines: list[dict[str, Any]]) -> Table:
     for heading in ("Quantity", "Requirement"):
         table.add_column(heading, justify="right")
     for line in lines:
-        symbols, quantity = ", ".join(line["symbols"]), f"{line['quantity']:,.6f}".rstrip("0").rstrip(".")
-        table.add_row(symbols, line["rule"], line["description"], quantity, _money(line["requirement"]))
+        table.add_row(
+            "\n".join(line["symbols"]),
+            line["rule"],
+            line["description"],
+            _quantities(line["quantity"]),
+            _money(line["requirement"]),
+        )
     return table
+
+
+def _pairings(pairings: list[dict[str, Any]]) -> Table:
+    table = Table(title="Offsets taken", title_justify="left")
+    for heading in ("Strategy", "Symbols"):
+        table.add_column(heading)
+    for heading in ("Quantity", "Requirement", "Equity"):
+        table.add_column(heading, justify="right")
+    for pairing in pairings:
+        amounts = (_money(pairing[name]) for name in ("requirement", "equity"))
+        table.add_row(pairing["strategy"], "\n".join(pairing["symbols"]), _quantities(pairing["quantity"]), *amounts)
+    return table
+
+
+def _quantities(quantity: float | list[float]) -> str:
+    listed = quantity if isinstance(quantity, list) else [quantity]
+    return "\n".join(f"{own:,.6f}".rstrip("0").rstrip(".") for own in listed)
 
 
 def _stress(stress: dict[str, Any]) -> Table:

@@ -26,6 +26,11 @@ app.add_typer(deadletter_app, name="deadletter")
 app.add_typer(submit_app, name="submit")
 
 
+WhatIf = Annotated[
+    list[str] | None, typer.Option(help="suppose '-50 AAPL @ 249.5', 'AAPL @ 240' or 'AAPL vol 0.4'; may be repeated")
+]
+
+
 class Scenario(StrEnum):
     """Markets that generate makes."""
 
@@ -119,16 +124,49 @@ def calc(
         Path | None,
         typer.Option(help="a CSV of published theoretical values, plain or .gz; docs/rules/portfolio-margin.md"),
     ] = None,
+    what_if: WhatIf = None,
 ) -> None:
     """Every measure of one portfolio."""
     from ops.calc import calculate_file, render, to_json
 
     with explained(ValueError):
-        result = calculate_file(file, theoretical)
+        result = calculate_file(file, theoretical, what_if or ())
     if json:
         print(to_json(result))
     else:
         render(result, console)
+
+
+@app.command()
+def explain(
+    day: Annotated[Path, typer.Argument(help="day folder")],
+    account: Annotated[str, typer.Argument(help="account id")],
+    at: Annotated[
+        str | None, typer.Option(help="instant, such as 2026-01-05T15:50:00Z; default: the day's end")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="say what changed the figures since this instant, and why")] = None,
+    what_if: WhatIf = None,
+    json: Annotated[bool, typer.Option("--json", help="print the account as a document for `margin calc`")] = False,
+) -> None:
+    """What an account of a day requires at an instant, line by line, and why that changed."""
+    from ops.account import AccountDay
+    from ops.calc import render, render_changes, to_json
+    from ops.document import supposed
+    from ops.portfolio import calculate
+    from schemas.scalars import Time
+
+    with explained(ValueError):
+        own = AccountDay.read(day, account)
+        instant = own.horizon if at is None else int(Time.parse(at))
+        document = own.document(instant) | {"what_if": [supposed(text) for text in what_if or ()]}
+        result = calculate(document)
+        changes = [] if since is None else own.changes(int(Time.parse(since)), instant)
+    if json:
+        print(to_json(document))
+        return
+    render(result, console)
+    if changes:
+        render_changes(changes, console)
 
 
 @app.command()

@@ -197,3 +197,19 @@ def parse(document: dict[str, Any]) -> Portfolio:
             found = "" if problem["type"] in ("missing", "value_error") else f", found {problem['input']!r}"
             lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}")
         raise PortfolioError("\n".join(lines)) from error
+
+
+def supposed(text: str) -> dict[str, Any]:
+    """A what-if as it is written on a command line: `-50 AAPL @ 249.5`, `AAPL @ 240`, or `AAPL vol 0.4`.
+
+    Raises:
+      PortfolioError: anything else.
+    """
+    match text.split():
+        case [quantity, symbol, "@", price]:
+            return {"symbol": symbol, "quantity": quantity, "price": price}
+        case [symbol, "@", price]:
+            return {"symbol": symbol, "price": price}
+        case [symbol, "vol", volatility]:
+            return {"symbol": symbol, "implied_volatility": volatility}
+    raise PortfolioError(f"what-if: expected '-50 AAPL @ 249.5', 'AAPL @ 240' or 'AAPL vol 0.4', found {text!r}")

@@ -315,7 +315,6 @@ def test_a_document_has_the_same_figures_and_lines_that_sum_to_them(book: Book) 
     assert calculated(book) == expected | {"lines": requirement}
 
 
-@pytest.mark.xfail(strict=True, reason="risk.offsets asks for one style, (f)(2)(H)(v) does not")
 @pytest.mark.parametrize("kinds", ["PSc", "Cps"])
 def test_a_conversion_may_be_of_two_styles(kinds: str) -> None:
     option = Leg(kinds[0], 50 * DOLLAR, 3, "A", 1 * DOLLAR)
