@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ops.document import SHARED
 from ops.portfolio import PortfolioError, calculate
 from pipeline.day import DayError, files_of, load_manifest
 from pipeline.replay import monitor_of
@@ -119,8 +120,8 @@ def _document(state: ShardState, account_id: str, rulebook: str, at: int) -> dic
 def _instrument(state: ShardState, row: int, price: float | None) -> dict[str, Any]:
     market = state.market
     known, columns = market.instruments.get(row), market.columns
-    told = {name: getattr(known, name) for name in _SAME} if known else {}
-    told |= {"class": known.instrument_class, "expiry": known.expiry and known.expiry.text()} if known else {}
+    told = {name: getattr(known, name) for name in (*SHARED, "multiplier", "exercise")} if known else {}
+    told |= {"class": told.pop("instrument_class"), "expiry": known.expiry and known.expiry.text()} if known else {}
     values = {
         "price": columns["price"][row].item() if price is None else price,
         "beta": columns["beta"][row].item(),
@@ -128,23 +129,3 @@ def _instrument(state: ShardState, row: int, price: float | None) -> dict[str, A
     }
     given = {name: value for name, value in values.items() if not np.isnan(value)}
     return {name: value for name, value in told.items() if value is not None} | given
-
-
-#: Fields of an instrument that the document has by the same name.
-_SAME = (
-    "type",
-    "underlying",
-    "right",
-    "strike",
-    "multiplier",
-    "exercise",
-    "leverage",
-    "margin_eligible",
-    "average_daily_volume",
-    "shares_outstanding",
-    "sector",
-    "dividend_yield",
-    "conversion_ratio",
-    "class_group",
-    "product_group",
-)

@@ -95,6 +95,25 @@ class Instrument(pydantic.BaseModel, extra="forbid"):
         return self.multiplier or (100.0 if self.type == "OPTION" else 1.0)
 
 
+#: What it has of a record of instruments.v1 by the same name.
+SHARED = (
+    "type",
+    "underlying",
+    "strike",
+    "right",
+    "class_group",
+    "product_group",
+    "leverage",
+    "margin_eligible",
+    "average_daily_volume",
+    "sector",
+    "instrument_class",
+    "shares_outstanding",
+    "dividend_yield",
+    "conversion_ratio",
+)
+
+
 class Position(pydantic.BaseModel, extra="forbid"):
     """Units or contracts held, signed: long positive, short negative."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from ops.document import Portfolio, PortfolioError, parse
+from ops.document import SHARED, Portfolio, PortfolioError, parse
 from ops.explain import explain, pairings
 from ops.intraday import intraday
 from ops.theoretical import forget_supposed, published_values, unused_values
@@ -203,7 +203,7 @@ def _terms(portfolio: Portfolio, rules: Rulebook) -> tuple[Terms, list[str], lis
             multiplier=found.size,
             expiry=None if found.expiry is None else Time(found.expiry),
             exercise=found.exercise or ("EUROPEAN" if found.underlying in index else "AMERICAN"),
-            **{field: getattr(found, field) for field in _SAME},
+            **{field: getattr(found, field) for field in SHARED},
         )
         for name, found in own.items()
     ]
@@ -224,25 +224,6 @@ def _terms(portfolio: Portfolio, rules: Rulebook) -> tuple[Terms, list[str], lis
         terms.price[without] = values_at(contracts, np.zeros(1))[0]
     listed = list(own)
     return terms, names, [listed[row] for row in without.tolist()]
-
-
-#: Fields of a document's instrument that a record of the stream has too, by the same name.
-_SAME = (
-    "type",
-    "underlying",
-    "strike",
-    "right",
-    "class_group",
-    "product_group",
-    "leverage",
-    "margin_eligible",
-    "average_daily_volume",
-    "sector",
-    "instrument_class",
-    "shares_outstanding",
-    "dividend_yield",
-    "conversion_ratio",
-)
 
 
 def _block(portfolio: Portfolio, held: Held, rules: Rulebook, terms: Terms, rows: dict[str, int]) -> AccountBlock:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.rulebook import Rulebook
+from schemas.inputs import Class, Instrument, Type
 
-if TYPE_CHECKING:
-    from schemas.inputs import Instrument
-
-#: What a symbol may be.
-TYPES = (
-    "STOCK",
-    "ETF",
-    "ETN",
-    "INDEX",
-    "OPTION",
-    "CONVERTIBLE",
-    "WARRANT",
-    "SECURITY_FUTURE",
-    "MONEY_MARKET",
-    "EXEMPT_FUND",
-)
+#: What a symbol may be, and what underlies it: FINRA 4210(f)(2)(E) and (g)(2)(F) tell the classes apart.
+TYPES: tuple[str, ...] = get_args(Type)
+CLASSES: tuple[str, ...] = get_args(Class)
 (STOCK, ETF, ETN, INDEX, OPTION, CONVERTIBLE, WARRANT, SECURITY_FUTURE, MONEY_MARKET, EXEMPT_FUND) = range(len(TYPES))
-
-#: What underlies: FINRA 4210(f)(2)(E) and (g)(2)(F) tell these apart.
-CLASSES = ("equity", "narrow_index", "broad_index", "high_cap_broad_index")
 
 MICROSECONDS_A_DAY = 86_400_000_000
 _MICROSECONDS_A_YEAR = 365 * MICROSECONDS_A_DAY
