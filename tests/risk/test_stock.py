@@ -219,11 +219,9 @@ def figures(accounts: Sequence[Account], house: float) -> list[Counter[str]]:
     )
     lined, found = lines_of(block), [Counter[str]() for _ in accounts]
     for line, rule in enumerate(lined.rule.tolist()):
-        own, units = found[lined.account[line]], lined.members(line)[1]
+        own = found[lined.account[line]]
         own[NAMES.get(rule, "alone")] += int(lined.requirement[line])
         own["worth"] += int(lined.equity[line])
-        # Long first, short second, and nothing of either is left that is not held.
-        assert len(units) == 1 or units[0] > 0 > units[1]
     compute_margin(block)
     assert block.measures["requirement"].tolist() == [own.total() - own["worth"] for own in found]
     assert block.measures["equity"].tolist() == [own["worth"] for own in found]
