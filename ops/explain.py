@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def explain(
     Args:
       size: (p,) units in one of each position. symbols: of the positions. sources: citations by parameter.
     """
+    found = _whole(found, size)
     rows = []
     for at in np.flatnonzero(found.requirement != 0).tolist():
         key, what = lines.RULES[int(found.rule[at])]
@@ -40,8 +42,32 @@ def explain(
     return rows
 
 
+def _whole(found: Lines, size: np.ndarray) -> Lines:
+    """The lines, of which those that pair an option with stock have all that this stock requires, in place of what they
+    change about it; the stock's own line keeps what is left."""
+    requirement, units = found.requirement.copy(), found.units.copy()
+    own = {
+        int(found.positions[found.starts[at]]): at
+        for at in np.flatnonzero((np.diff(found.starts) == 1) & ~np.isin(found.rule, _OFFSETS)).tolist()
+        if found.rule[at] < lines.SAME_SECURITY
+    }
+    for at in np.flatnonzero(np.isin(found.rule, _WITH_STOCK)).tolist():
+        positions, taken = found.members(at)
+        contract = float(size[positions[0]])
+        (place,) = [place for place, position in enumerate(positions.tolist()) if position in own]
+        stock = own[int(positions[place])]
+        whole = abs(float(found.units[found.starts[stock]]))
+        moved = np.rint(found.requirement[stock] / whole * contract) * abs(float(taken[place])) / contract
+        requirement[at] += moved
+        requirement[stock] -= moved
+        units[found.starts[stock]] -= taken[place]
+    return replace(found, requirement=requirement, units=units)
+
+
 def pairings(found: Lines, block: AccountBlock, size: np.ndarray, symbols: list[str]) -> list[dict[str, Any]]:
-    """The offsets that were taken: what each is, what it holds, and what it requires and is worth."""
+    """The offsets that were taken: what each is, what it holds, and what it requires and is worth; of covered stock the
+    equity is what a call's exercise price takes from it."""
+    found = _whole(found, size)
     rows = []
     several = np.diff(found.starts) > 1
     for at in np.flatnonzero(several & np.isin(found.rule, _OFFSETS)).tolist():
@@ -58,10 +84,7 @@ def pairings(found: Lines, block: AccountBlock, size: np.ndarray, symbols: list[
     return rows
 
 
-_OFFSETS = (
-    lines.SAME_SECURITY,
-    lines.CONVERTIBLE_HEDGE,
-    lines.STRADDLE,
+_WITH_STOCK = (
     lines.COVERED_CALL,
     lines.COVERED_PUT,
     lines.PROTECTIVE_PUT,
@@ -70,6 +93,12 @@ _OFFSETS = (
     lines.COLLAR,
     lines.COLLAR_AT_CALL,
     lines.REVERSE_CONVERSION,
+)
+_OFFSETS = (
+    lines.SAME_SECURITY,
+    lines.CONVERTIBLE_HEDGE,
+    lines.STRADDLE,
+    *_WITH_STOCK,
     lines.BOX,
     lines.SPREAD,
 )
@@ -78,7 +107,7 @@ _OFFSETS = (
 def name_of(rule: int, block: AccountBlock, positions: np.ndarray, units: np.ndarray) -> str:
     """What the field calls an offset."""
     if rule != lines.SPREAD:
-        return lines.RULES[rule][1]
+        return lines.RULES[rule][1].partition(":")[0]
     market = block.terms
     assert market is not None
     rows = block.symbols[positions]

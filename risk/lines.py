@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from risk.amounts import Floats, Ints
 from risk.block import runs
 
-#: What a line rests on: the parameter of the rulebook that says it, and what it is.
+#: What a line rests on, the parameter of the rulebook that says it or else the paragraph, and what it is.
 RULES: tuple[tuple[str, str], ...] = (
     ("long_rate", "long"),
     ("short_rate", "short"),
@@ -29,9 +29,9 @@ RULES: tuple[tuple[str, str], ...] = (
     ("options.rates", "short option, uncovered"),
     ("options.minimums", "short option, uncovered, at the minimum"),
     ("options.valued_rate", "long option beyond nine months"),
-    ("options.rates", "short straddle or strangle"),
-    ("options.rates", "covered call"),
-    ("options.rates", "covered put"),
+    ("FINRA 4210(f)(2)(G)", "short straddle or strangle: the greater side, and the value of the other"),
+    ("FINRA 4210(f)(2)(F)", "covered call: stock at no more than the exercise price"),
+    ("FINRA 4210(f)(2)(F)", "covered put: what it is in the money"),
     ("options.hedge_rate", "protective put"),
     ("options.hedge_rate", "protective call"),
     ("options.hedge_rate", "conversion"),
@@ -39,7 +39,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("options.collar_rate", "collar, at the call's limit"),
     ("options.hedge_rate", "reverse conversion"),
     ("options.box_rate", "long box, European"),
-    ("options.rates", "spread"),
+    ("FINRA 4210(f)(2)(H)(i)", "spread: the greatest loss at its exercise prices"),
     ("portfolio.points", "class group"),
     ("portfolio.product_offsets", "product group"),
     ("portfolio.minimum_per_unit", "minimum charge"),

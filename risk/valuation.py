@@ -63,7 +63,8 @@ def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
       at: (n,) places of positions that have a price.
       moves: (k, symbols) of what underlies each symbol, fractions; below -100% is -100%.
 
-    What an option gains is what it is then worth above its price; what a convertible gains, what it converts into does.
+    What an option gains is what it is then worth above what it is worth now, both by the model: a told volatility need
+    not be that of the price. What a convertible gains, what it converts into does.
     """
     market, volatility = block.terms, block.volatility
     assert market is not None
@@ -78,8 +79,10 @@ def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
         pairs = np.stack([rows[option], volatility[at[option]]])
         (symbols, vols), of = np.unique(pairs, axis=1, return_inverse=True)
         some = symbols.astype(np.int64)
-        values = _values(replace(market.at(some), volatility=vols), np.maximum(moves[:, some], -1.0), block)
-        out[:, option] = values[:, of.ravel()] - price[option]
+        # The last row is where the spot is now.
+        shifts = np.append(np.maximum(moves[:, some], -1.0), np.zeros((1, len(some))), axis=0)
+        values = _values(replace(market.at(some), volatility=vols), shifts, block)
+        out[:, option] = (values[:-1] - values[-1])[:, of.ravel()]
     return out
 
 

@@ -53,11 +53,14 @@ def document(*positions: tuple[str, int], **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def grid(**fields: Any) -> dict[str, Any]:
-    return calculate(document(("XYZ", 500), (CALL, -5), (PUT, 3), **fields))["portfolio_margin"]
+def grid(prices: dict[str, float] | None = None, **fields: Any) -> dict[str, Any]:
+    asked = document(("XYZ", 500), (CALL, -5), (PUT, 3), **fields)
+    for symbol, price in (prices or {}).items():
+        asked["instruments"][symbol]["price"] = price
+    return calculate(asked)["portfolio_margin"]
 
 
-def modelled(sign: float, volatility: float) -> list[float]:
+def modelled(sign: float, volatility: float, moves: np.ndarray = MOVES) -> list[float]:
     """What the model says that the option is worth at the points."""
     one = np.ones(1)
     contracts = Contracts(
@@ -70,18 +73,22 @@ def modelled(sign: float, volatility: float) -> list[float]:
         sign=sign * one,
         american=np.ones(1, np.bool_),
     )
-    return values_at(contracts, MOVES[:, None])[:, 0].tolist()
+    return values_at(contracts, moves[:, None])[:, 0].tolist()
 
 
-def by_hand(call: list[float], put: list[float]) -> list[float]:
+#: What the model says that they are worth now.
+NOW = {CALL: modelled(1.0, 0.25, np.zeros(1))[0], PUT: modelled(-1.0, 0.30, np.zeros(1))[0]}
+
+
+def by_hand(call: list[float], put: list[float], put_now: float = 5.0) -> list[float]:
     """Gains of long 500 of the stock, short 5 calls and long 3 puts, at the points."""
-    amounts = 50_000 * MOVES - 500 * (np.array(call) - 5.0) + 300 * (np.array(put) - 5.0)
+    amounts = 50_000 * MOVES - 500 * (np.array(call) - 5.0) + 300 * (np.array(put) - put_now)
     return amounts.round(4).tolist()
 
 
 def test_values_of_the_model_change_nothing() -> None:
     own = {"XYZ": (100 * (1 + MOVES)).tolist(), CALL: modelled(1.0, 0.25), PUT: modelled(-1.0, 0.30)}
-    without, with_them = grid(), grid(theoretical_values=own)
+    without, with_them = grid(NOW), grid(NOW, theoretical_values=own)
     assert (without.pop("published_values"), sorted(with_them.pop("published_values"))) == ([], ["XYZ", CALL, PUT])
     assert with_them == without
 
@@ -97,7 +104,9 @@ def test_other_values_give_the_sums_by_hand() -> None:
 
 def test_published_and_modelled_values_are_netted_together() -> None:
     found = grid(theoretical_values={CALL: CALL_VALUES})
-    assert found["class_groups"][0]["pnl"] == pytest.approx(by_hand(CALL_VALUES, modelled(-1.0, 0.30)), abs=2e-4)
+    assert found["class_groups"][0]["pnl"] == pytest.approx(
+        by_hand(CALL_VALUES, modelled(-1.0, 0.30), NOW[PUT]), abs=2e-4
+    )
     assert found["published_values"] == [CALL]
 
 

@@ -84,7 +84,7 @@ held = st.builds(
     st.sampled_from([name for name in TYPES if name not in ("INDEX", "OPTION")]),
     st.builds(lambda size, side: size * side, units, st.sampled_from([1, -1])),
     prices,
-    st.sampled_from([1.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, 0.5, 1.5]),
+    st.sampled_from([1.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, 5.0, -5.0, 0.5, 1.5]),
     st.booleans(),
     st.sampled_from([0.0, 0.0, 0.25, 0.30, 0.35, 0.60, 1.0, 1.5]),
 )
