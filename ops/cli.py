@@ -57,12 +57,23 @@ def generate(
     symbols: Annotated[int, typer.Option(min=3)] = 200,
     seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 7,
     interval_ms: Annotated[int, typer.Option(help="the evaluation grid", min=1)] = 1000,
+    options: Annotated[
+        bool, typer.Option(help="with options and portfolio margin, by the rules of FINRA 4210")
+    ] = False,
 ) -> None:
     """Write a market day: fills, corrections, busts, duplicates, prices, halts, betas and cash."""
     from ops.generate import write_day
 
     with explained(ValueError):
-        write_day(out, scenario=scenario.value, accounts=accounts, symbols=symbols, seed=seed, interval_ms=interval_ms)
+        write_day(
+            out,
+            scenario=scenario.value,
+            accounts=accounts,
+            symbols=symbols,
+            seed=seed,
+            interval_ms=interval_ms,
+            options=options,
+        )
     console.print(f"wrote a {scenario.value} day of {accounts} accounts and {symbols} symbols to {out}")
 
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from ops import market as days
+from ops.listing import list_options, quotes, tape_of, trades
 from ops.market import MILLISECOND, SCENARIOS, SECOND, Floats, Integers, Market, Scenario, Tape, at, moments
 from schemas import topics
 from schemas.codec import to_json
@@ -251,7 +252,7 @@ def _write_topic(path: Path, records: Sequence[Input], scenario: Scenario, rng: 
     path.write_bytes(b"".join(lines[index] + b"\n" for index in order.tolist()))
 
 
-def _manifest(interval_ms: int) -> str:
+def _manifest(interval_ms: int, rulebook: str) -> str:
     """manifest.json of the day."""
     content = {
         "business_date": days.BUSINESS_DATE,
@@ -260,12 +261,39 @@ def _manifest(interval_ms: int) -> str:
         "opens_at": days.OPENS_AT.text(),
         "closes_at": days.CLOSES_AT.text(),
         "clock": "log_append",
-        "rulebooks": ["seed"],
+        "rulebooks": [rulebook],
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def write_day(out: Path, *, scenario: str, accounts: int, symbols: int, seed: int, interval_ms: int = 1000) -> None:
+def _add_options(
+    records: dict[topics.Topic, Sequence[Input]], names: list[str], market: days.Market, rng: np.random.Generator
+) -> None:
+    listing = list_options(market, rng)
+    tape = tape_of(listing, market)
+    for topic, more in (
+        (topics.INSTRUMENTS, listing.instruments),
+        (topics.PRICES, quotes(listing, tape)),
+        (topics.FILLS, trades(names, listing, tape, rng)),
+    ):
+        records[topic] = [*records[topic], *more]
+    on_portfolio = set(names[::4])
+    records[topics.ACCOUNTS] = [
+        msgspec.structs.replace(own, margin_type="PORTFOLIO") if own.account_id in on_portfolio else own  # type: ignore[attr-defined]
+        for own in records[topics.ACCOUNTS]
+    ]
+
+
+def write_day(
+    out: Path,
+    *,
+    scenario: str,
+    accounts: int,
+    symbols: int,
+    seed: int,
+    interval_ms: int = 1000,
+    options: bool = False,
+) -> None:
     """Write a day folder: manifest.json and a <topic>.jsonl of each input.
 
     Args:
@@ -275,6 +303,8 @@ def write_day(out: Path, *, scenario: str, accounts: int, symbols: int, seed: in
       symbols: SPY and the stocks, at least 3; the crash day adds SYMQUIET.
       seed: of all randomness.
       interval_ms: the evaluation grid that the manifest asks for.
+      options: list options, let most accounts trade them, put one in four on portfolio margin, and ask for the rules of
+        FINRA 4210.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario: expected one of {', '.join(SCENARIOS)}, found {scenario!r}")
@@ -296,7 +326,10 @@ def write_day(out: Path, *, scenario: str, accounts: int, symbols: int, seed: in
         topics.FILLS: _resend(_amend(activity.fills, plan, rng), plan, rng) + planted.fills,
         topics.CASH: activity.cash + planted.cash,
     }
+    if options:
+        # Numbers of its own, so that all else is the same without them.
+        _add_options(records, names, market, np.random.Generator(np.random.PCG64([seed, 1])))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").write_text(_manifest(interval_ms))
+    (out / "manifest.json").write_text(_manifest(interval_ms, "finra-4210" if options else "seed"))
     for topic, content in records.items():
         _write_topic(out / f"{topic.name}.jsonl", content, plan, rng)

@@ -20,7 +20,8 @@ from tests.engines import needed, options_of
 
 pytestmark = pytest.mark.xdist_group("engines")
 
-SCENARIOS = ("crash", "disorder")
+#: The last is a crash day with options and portfolio margin, by the rules of FINRA 4210.
+SCENARIOS = ("crash", "disorder", "options")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,16 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for scenario in SCENARIOS:
         day = found[scenario] = tmp_path_factory.mktemp(scenario)
-        write_day(day / "day", scenario=scenario, accounts=40, symbols=12, seed=5, interval_ms=60_000)
+        options = scenario == "options"
+        write_day(
+            day / "day",
+            scenario="crash" if options else scenario,
+            accounts=10 if options else 40,
+            symbols=12,
+            seed=5,
+            interval_ms=600_000 if options else 60_000,
+            options=options,
+        )
         replay(day / "day", day / "direct", options_of("direct", Run()))
     return found
 

@@ -17,10 +17,11 @@ from pipeline.replay import monitor_of
 from pipeline.rules import SECTIONS, load_rulebook, load_rulebooks, sources_of
 from risk import rulebook
 from risk.rulebook import Rulebook, rulebook_at
-from schemas.inputs import Account, Fill, Input, Instrument, Price
+from schemas.inputs import Account, Fill, Input, Instrument
 from schemas.scalars import Quantity, Time
 from tests import days
 from tests.days import CLOSES, INTERVAL_MS, MANIFEST, at
+from tests.transforms.test_option_days import quote
 
 CONF = Path(__file__).parents[2] / "conf" / "rules"
 FINRA = load_rulebook("finra-4210")
@@ -90,8 +91,7 @@ def test_the_version_is_of_the_texts_of_all_layers(write: Write, tmp_path: Path)
 def test_a_book_takes_effect_no_earlier_than_the_one_below(write: Write) -> None:
     assert load_rulebook(write("same", {})).effective_at == FINRA.effective_at
     found = refusal(write("early", {}, effective="2026-06-03"))
-    assert "early" in found
-    assert "effective_at: expected at or after 2026-06-04" in found
+    assert "early.yaml: effective_at: expected at or after 2026-06-04" in found
     assert "finra-4210" in found
 
 
@@ -111,15 +111,12 @@ def test_an_unknown_base_is_named(write: Write) -> None:
 
 
 @pytest.mark.parametrize("section", ["parameters", *SECTIONS])
-def test_an_unknown_name_is_refused_with_the_known_ones(write: Write, section: str) -> None:
+def test_an_unknown_name_or_section_is_refused_with_the_known_ones(write: Write, section: str) -> None:
     found = refusal(write("firm", {section: {"long_rat": 0.3}}))
     where = "" if section == "parameters" else f"{section}."
     kind = getattr(rulebook, f"{section.title().removesuffix('s')}Rules", Rulebook)
     names = sorted(name for name in get_type_hints(kind) if section != "parameters" or name not in SECTIONS)
     assert f"{where}long_rat: expected one of {', '.join(names)}" in found
-
-
-def test_an_unknown_section_is_refused(write: Write) -> None:
     assert "hose" in refusal(write("firm", {"hose": {"long_rate": 0.3}}))
 
 
@@ -228,10 +225,6 @@ def changed_copy(base: str, effective: str) -> str:
     return base
 
 
-def priced(symbol: str, price: float, seconds: float) -> Price:
-    return Price(symbol=symbol, price=price, as_of=at(seconds), arrived_at=at(seconds))
-
-
 def filled(account: str, symbol: str, quantity: int, price: float) -> Fill:
     size = Quantity(quantity * 10**6)
     return Fill(fill_id=account, account_id=account, symbol=symbol, quantity=size, price=price, arrived_at=at(30))
@@ -242,10 +235,10 @@ DAY: list[Input] = [
     *(Account(account_id=name, arrived_at=at(1)) for name in ("LONG", "SHORT", "PUT")),
     Account(account_id="PM", margin_type="PORTFOLIO", arrived_at=at(1)),
     Instrument(symbol="P", multiplier=100.0, expiry=Time.parse("2026-04-17T20:00:00Z"), arrived_at=at(2), **PUT),
-    *(priced(symbol, price, 5) for symbol, price in (("S0", 100.0), ("S1", 20.0), ("P", 12.0))),
+    *(quote("S0", 100.0, 5), quote("S1", 20.0, 5), quote("P", 12.0, 5, volatility=0.4)),
     *(filled("LONG", "S0", 100, 100.0), filled("SHORT", "S1", -100, 20.0), filled("PUT", "P", -1, 12.0)),
     filled("PM", "S0", 100, 100.0),
-    *(priced("S0", 90.0, 300), priced("S0", 110.0, 1200)),
+    *(quote("S0", 90.0, 300), quote("S0", 110.0, 1200)),
 ]
 
 
@@ -261,7 +254,7 @@ def requirement(account: str, spot: float, *, changed: bool) -> float:
     return (0.21 if changed else 0.15) * spot * 100
 
 
-@pytest.mark.parametrize("effective", ["15:10:00", "15:09:00.000001", "15:09:30", "15:05:00"])
+@pytest.mark.parametrize("effective", ["15:10:00", "15:09:00.000001", "15:05:00"])
 def test_a_change_of_rules_takes_effect_at_its_instant_for_all(tmp_path: Path, effective: str) -> None:
     text = (CONF / "finra-4210.yaml").read_text().replace("2026-06-04T00:00:00Z", "2026-01-01T00:00:00Z")
     for name, own in (("old", text), ("new", changed_copy(text, f"2026-01-05T{effective}Z"))):
@@ -287,7 +280,7 @@ CHANGE = at(600)
 CHANGED = dataclasses.replace(days.FINRA, version="changed", effective_at=CHANGE, long_rate=0.4, short_rate=0.5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(days.days())
 def test_before_a_change_all_is_as_without_it_and_then_as_under_the_new_rules(day: list[Input]) -> None:
     alone = dataclasses.replace(CHANGED, effective_at=0)
@@ -296,9 +289,7 @@ def test_before_a_change_all_is_as_without_it_and_then_as_under_the_new_rules(da
     assert days.lines(early[0]) == days.lines(early[1])
     both, _, new = map(figures, runs)
     assert all(own == new[key] for key, own in both.items() if key[1] >= CHANGE and key in new)
-    assert {account for account, instant in both if instant < CHANGE} <= {
-        account for account, instant in both if instant == CHANGE
-    }
+    assert all((account, CHANGE) in both for account, instant in both if instant < CHANGE)
 
 
 def figures(outputs: list[days.Output]) -> dict[tuple[str, int], msgspec.Struct]:
