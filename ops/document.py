@@ -34,6 +34,12 @@ def _moment(value: Any) -> int:
     return int(Time.parse(dt.datetime.combine(day, dt.time(16), ZoneInfo("America/New_York"))))
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+#: Names are read in either case.
+Upper = pydantic.BeforeValidator(_upper)
 Micros = Annotated[int, pydantic.BeforeValidator(_moment)]
 Ticks = Annotated[int, _scalar(Money)]
 Millionths = Annotated[int, _scalar(Quantity)]
@@ -46,7 +52,7 @@ Rate = Annotated[float, pydantic.Field(ge=0, le=10, allow_inf_nan=False)]
 class Account(pydantic.BaseModel, extra="forbid"):
     """The account's regime and its trade-date cash: a debit is negative, short-sale proceeds are included."""
 
-    margin_type: Literal["STRATEGY", "PORTFOLIO"] = "STRATEGY"
+    margin_type: Annotated[Literal["STRATEGY", "PORTFOLIO"], Upper] = "STRATEGY"
     cash: Ticks = 0
 
 
@@ -56,7 +62,7 @@ class Instrument(pydantic.BaseModel, extra="forbid"):
     An option is of 100 units unless it says otherwise; it is European on an index and American on all else.
     """
 
-    type: Type = "STOCK"
+    type: Annotated[Type, Upper] = "STOCK"
     price: NotNegative | None = None
     beta: Finite | None = None
     instrument_class: Class = pydantic.Field("equity", alias="class")
@@ -68,11 +74,11 @@ class Instrument(pydantic.BaseModel, extra="forbid"):
     implied_volatility: Positive | None = None
     dividend_yield: Rate | None = None
     underlying: str | None = None
-    right: Literal["CALL", "PUT"] | None = None
+    right: Annotated[Literal["CALL", "PUT"] | None, Upper] = None
     strike: Positive | None = None
     expiry: Micros | None = None
     multiplier: Positive | None = None
-    exercise: Literal["AMERICAN", "EUROPEAN"] | None = None
+    exercise: Annotated[Literal["AMERICAN", "EUROPEAN"] | None, Upper] = None
     conversion_ratio: Positive | None = None
     class_group: str | None = None
     product_group: str | None = None

@@ -158,7 +158,7 @@ def reading(market: Market, account: Account, by_house: tuple, value: Any = by_e
     def gain(own: Thing, under: Thing, point: float) -> float:
         move, price = max(point * under.terms.leverage, -1.0), own.price or 0.0
         if own.terms.type == "OPTION":
-            return worth(own, under, move, value) - price
+            return worth(own, under, move, value) - worth(own, under, 0.0, value)
         return ((under.price or 0.0) * 2.5 if own.terms.type == "CONVERTIBLE" else price) * move
 
     def scan(group: str, wide: float = 0.0) -> list[int]:
@@ -247,15 +247,15 @@ def test_values_are_those_of_quantlib(market: Market, book: list) -> None:
         slack = 0.0
         for own, units in ((market[symbol], units) for symbol, units in account[2] if " " in symbol):
             under = market[own.terms.underlying or ""]
-            # A tree is within 0.1%, or a hundredth of a cent; the closed form within what is rounded.
+            # Both values of a tree are within 0.1%, or a hundredth of a cent; the closed form within what is rounded.
             moves = (-0.15 * under.terms.leverage, 0.15 * under.terms.leverage) if under.price else ()
             most = max((worth(own, under, move, by_quantlib) for move in moves), default=0.0)
-            slack += 1 if own.terms.exercise == "EUROPEAN" else abs(units) * (1e-3 * most + 1e-4) * TICKS
+            slack += 1 if own.terms.exercise == "EUROPEAN" else abs(units) * (2e-3 * most + 2e-4) * TICKS
         expected = reading(market, account, BY_FINRA, by_quantlib)["scan"]
         assert found["scan"] == pytest.approx(expected, rel=0, abs=slack)
 
 
-#: What is held, what hedges it, and units of that for the value of one. Options are worth their price.
+#: What is held, what hedges it, and units of that for the value of one.
 HEDGES = (
     *(("AAA", "AAA", -1.0), ("AAA", "CVT", -1 / 2.5), ("AAA", "AAA PUT 100", 1.0), ("AAA", "AAA CALL 105", -1.0)),
     *(("BBB", "BBB PUT 50", 1.0), ("BBB", "BBB CALL 38", -1.0), ("SPY", "SSO", -500 / 161), ("SPY", "SH", 500 / 15.03)),
@@ -287,7 +287,7 @@ def test_sums_of_books_and_multiples_of_them(market: Market, one: list, other: l
     assert all(found["requirement"] >= found["least"] for found in (first, second, together, scaled))
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(markets, books, st.sampled_from(BY_HOUSE), st.permutations(list(range(6)) * 2), st.booleans())
 def test_other_accounts_change_no_bit(market: Market, book: list, by_house: tuple, order: list, told: bool) -> None:
     fills = [] if told else [0.9, 1.0, 1.3, 1.0, 0.97, 1.3][: len(book)]
