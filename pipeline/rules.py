@@ -6,7 +6,6 @@ both texts.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -26,7 +25,7 @@ class RulebookFile(pydantic.BaseModel, extra="forbid"):
     """A rulebook file: `parameters` for every book, and a section for each set of rules that it has."""
 
     name: str
-    effective_at: dt.datetime
+    effective_at: pydantic.AwareDatetime
     layers_on: str | None = None
     parameters: Parameters = {}
     stock: Parameters | None = None

@@ -16,7 +16,10 @@ from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints, share, ticks
 from risk.block import AccountBlock
 from risk.lines import Lines
 from risk.rulebook import Tiers
-from risk.terms import OPTION
+from risk.terms import EXEMPT_FUND, MONEY_MARKET, OPTION
+
+#: What is as good as cash has no rate of the house but its own.
+_MONEY = (MONEY_MARKET, EXEMPT_FUND)
 
 
 def house_rates(block: AccountBlock) -> Floats:
@@ -27,12 +30,13 @@ def house_rates(block: AccountBlock) -> Floats:
     rate = np.where(short, rules.short_rate, rules.long_rate)
     if block.house is not None:
         rate = np.maximum(rate, np.where(short, *map(block.per_position, block.house[::-1])))
-    rate = np.maximum(rate, market.house_rate[block.symbols])
-    return np.maximum(rate, _tier(block.price, rules.price_rates))
+    rate = np.maximum(rate, _tier(block.price, rules.price_rates))
+    rate = np.where(np.isin(market.type[block.symbols], _MONEY), 0.0, rate)
+    return np.maximum(rate, market.house_rate[block.symbols])
 
 
 def add_ons(block: AccountBlock) -> Iterator[Lines]:
-    """What is asked for besides, as lines; an option counts as what it would deliver of its issuer, at its own value.
+    """What is asked for besides of stock, as lines; options count in gross value alone, funds of money not at all.
 
     The bounds of a tier are shares of the account's gross value, days of average volume, or shares of what is
     outstanding; its rate is of the value held.
@@ -45,7 +49,7 @@ def add_ons(block: AccountBlock) -> Iterator[Lines]:
     gross = block.sums(np.abs(values))
     charged = np.maximum(-block.cash, 0.0) >= rules.debit_above * TICKS_PER_DOLLAR
     owner = block.owners()
-    stock = (market.type[block.symbols] != OPTION) & (values != 0) & charged[owner]
+    stock = ~np.isin(market.type[block.symbols], (OPTION, *_MONEY)) & (values != 0) & charged[owner]
     weight = share(np.abs(values), gross[owner])
     held = np.abs(block.quantity)
     days = held / market.average_daily_volume[block.symbols]
@@ -64,7 +68,8 @@ def add_ons(block: AccountBlock) -> Iterator[Lines]:
         at = np.flatnonzero(stock & (market.sector[block.symbols] >= 0) & (heaviest <= rules.sector_unless)[owner])
         key = owner[at] * (int(market.sector.max(initial=0)) + 1) + market.sector[block.symbols[at]]
         _, of = np.unique(key, return_inverse=True)
-        together = np.bincount(of, weight[at]).astype(np.float64)[of]
+        # Ticks, which sum exactly, and not shares.
+        together = share(np.bincount(of, np.abs(values[at])).astype(np.float64)[of], gross[owner[at]])
         yield _lines(block, lines.SECTOR, at, np.rint(np.abs(values[at]) * _tier(together, rules.sector)), owner)
 
 

@@ -17,8 +17,9 @@ from risk.block import AccountBlock
 from risk.house import add_ons, concentration, house_rates
 from risk.lines import Lines, joined_lines
 from risk.strategy import margin_positions
-from risk.terms import OPTION, SECURITY_FUTURE
+from risk.terms import OPTION
 from risk.tims import ClassGroups
+from risk.valuation import worth_of
 
 
 def requirement_of(values: Floats, block: AccountBlock) -> tuple[Floats, Floats, Floats]:
@@ -78,14 +79,6 @@ def _at_market(block: AccountBlock, at: Ints) -> Lines:
     """What positions on portfolio margin are worth, (g)(2): all at market."""
     rule, zero = np.full(len(at), lines.AT_MARKET), np.zeros(len(at))
     return Lines.each(block.owners()[at], rule, zero, worth_of(block)[at], at, block.quantity[at])
-
-
-def worth_of(block: AccountBlock) -> Floats:
-    """(p,) ticks of each position at market; a future is settled every day, so that what it is worth is in the cash."""
-    values = np.where(block.unpriced, 0.0, ticks(block.values))
-    if block.terms is None:
-        return values
-    return np.where(block.terms.type[block.symbols] == SECURITY_FUTURE, 0.0, values)
 
 
 def _without_value(block: AccountBlock) -> NDArray[np.bool_]:

@@ -198,6 +198,11 @@ class Rulebook:
             raise ValueError("long_rate, short_rate: expected above 0")
         if (self.stock is None) != (self.options is None):
             raise ValueError("stock, options: expected both or neither")
+        points = next(iter(self.portfolio.points.values()), ()) if self.portfolio else self.tims_moves
+        if len(points) != len(self.tims_moves):
+            raise ValueError(
+                f"tims_moves: expected {len(points)} as portfolio.points has, found {len(self.tims_moves)}"
+            )
 
     @property
     def label(self) -> str:

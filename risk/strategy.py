@@ -73,13 +73,13 @@ class _Positions:
         one, other = long[one], short[other]
         same = self.symbol[one] == self.symbol[other]
         # The same security first; an account rarely has a second pair.
-        order = np.lexsort((~same, self.key[one]))
+        order = np.lexsort((self.what.conversion[one], self.price[one], ~same, self.key[one]))
         order = order[(same | (self.what.type[one] == CONVERTIBLE))[order]]
         one, other, same = one[order], other[order], same[order]
         first = np.searchsorted(self.key[one], self.key[one])
         turn = np.arange(len(one)) - first
         for number in range(int(turn.max(initial=-1)) + 1):
-            some = np.flatnonzero(turn == number)
+            some = np.flatnonzero((turn == number) & (units[one] > 0) & (units[other] < 0))
             a, b = one[some], other[some]
             ratio = np.where(same[some], 1.0, self.what.conversion[a])
             size = np.minimum(units[a] * ratio, -units[b])

@@ -13,9 +13,9 @@ import numpy as np
 
 from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
-from risk.margin import lines_of, requirement_of, worth_of
+from risk.margin import lines_of, requirement_of
 from risk.terms import OPTION
-from risk.valuation import gains, with_volatilities
+from risk.valuation import gains, with_volatilities, worth_of
 
 #: Of the spot, to either side: what an option gains from one to the other is its delta.
 _BUMP = 0.01

@@ -122,12 +122,13 @@ def describe(
 
     text = {name: column(name) for name in _TEXTS}
     classes = [CLASSES.index(name) for name in column("instrument_class", CLASSES[0])]
-    leverage = column("leverage", 1.0)
+    leverage, yields = column("leverage", 1.0), column("dividend_yield", 0.0)
     underlying = [rows[found or name] for name, found in zip(names, text["underlying"], strict=True)]
     # What an option says of its underlying counts where that says nothing itself.
     for row, below in enumerate(underlying):
         classes[below] = classes[below] or classes[row]
         leverage[below] = leverage[row] if leverage[below] == 1.0 else leverage[below]
+        yields[below] = yields[below] or yields[row]
     portfolio, house = rules.portfolio, rules.house
     sectors = {name: place for place, name in enumerate(sorted(set(filter(None, text["sector"]))))}
     offsets = sorted(portfolio.product_offsets) if portfolio else []
@@ -158,7 +159,7 @@ def describe(
         average_daily_volume=np.array(column("average_daily_volume", np.nan)),
         shares_outstanding=np.array(column("shares_outstanding", np.nan)),
         sector=np.array([sectors.get(name, -1) for name in text["sector"]], np.int64),
-        dividend_yield=np.array(column("dividend_yield", 0.0))[own_rows],
+        dividend_yield=np.array(yields)[own_rows],
         points_class=np.array(group_class, np.int8),
         class_group=np.array([number[name] for name in groups], np.int64),
         product_group=np.array(products, np.int64),

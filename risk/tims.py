@@ -18,7 +18,7 @@ from risk.block import AccountBlock
 from risk.lines import Lines, joined_lines
 from risk.strategy import margin_positions
 from risk.terms import CLASSES, CONVERTIBLE, EXEMPT_FUND, MONEY_MARKET, OPTION, SECURITY_FUTURE
-from risk.valuation import gains, with_volatilities
+from risk.valuation import gains, with_volatilities, worth_of
 
 #: Of the overlay on the riskiest class groups, the range of the others; in no line of its own.
 _REST = -1
@@ -66,7 +66,9 @@ class ClassGroups:
         key = self._owner * (int(market.class_group.max(initial=0)) + 1) + market.class_group[self._what.underlying]
         found, first, self._of = np.unique(key, return_index=True, return_inverse=True)
         self.account, self.group = self._owner[first], market.class_group[self._what.underlying[first]]
-        self._product = market.product_group[self._what.underlying[first]]
+        # Where its symbols are of several product groups, or some are of none, it is of the first of these.
+        self._product = np.full(len(found), np.iinfo(np.int64).max)
+        np.minimum.at(self._product, self._of, market.product_group[self._what.underlying])
         self._ranges = self._asked()
         moves = self._moves()
         order = np.argsort(self._of, kind="stable")
@@ -106,6 +108,7 @@ class ClassGroups:
         market, rules = self._block.terms, self._rules
         assert market is not None
         flat = {lines.WIDER_RANGE: rules.stress_range, lines.RISKIEST: rules.riskiest_range, _REST: rules.rest_range}
+        flat[_REST] *= bool(rules.riskiest_range)
         asked = {rule: np.full(len(market.price), wide) for rule, wide in flat.items() if wide}
         expected = market.expected_range[market.underlying]
         return asked | ({lines.EXPECTED_RANGE: expected} if expected.any() else {})
@@ -170,12 +173,12 @@ class ClassGroups:
             rank[order] = np.arange(len(order)) - np.searchsorted(self.account[order], self.account[order])
             asked[lines.RISKIEST] = np.where(rank < rules.riskiest, riskiest, rest)
         if lines.EXPECTED_RANGE in asked:
-            values = np.where(self._block.unpriced, 0.0, ticks(self._block.values))
-            equity = self._block.cash + self._block.sums(values)
+            equity = self._block.cash + self._block.sums(worth_of(self._block))
             beyond = asked[lines.EXPECTED_RANGE] >= equity[self.account]
-            asked[lines.EXPECTED_RANGE] = np.where(
-                beyond, np.maximum(asked[lines.EXPECTED_RANGE], self.losses), self.losses
-            )
+            more = np.where(beyond, np.maximum(asked.pop(lines.EXPECTED_RANGE) - self.losses, 0.0), 0.0)
+            missing = np.bincount(self.account, more, minlength=accounts).astype(np.float64)
+            yield _beyond(lines.EXPECTED_RANGE, missing, self._at, self._owner, self._block)
+            required = required + missing
         for rule, each in asked.items():
             total = np.bincount(self.account, each, minlength=accounts)
             yield _beyond(rule, total - required, self._at, self._owner, self._block)

@@ -7,15 +7,23 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import elementwise
 
-from risk.amounts import Floats, Ints
+from risk.amounts import Floats, Ints, ticks
 from risk.block import AccountBlock
 from risk.options import Contracts, values_at
-from risk.terms import CONVERTIBLE, OPTION, Terms, years_until
+from risk.terms import CONVERTIBLE, OPTION, SECURITY_FUTURE, Terms, years_until
 
 #: Volatilities that an implied one is looked for between; without one an option is worth what it is in the money.
 LOWEST, _HIGHEST = 0.01, 10.0
 #: A spot that fell further is as good as nothing.
 _GONE = -0.99
+
+
+def worth_of(block: AccountBlock) -> Floats:
+    """(p,) ticks of each position at market; a future is settled every day, so that what it is worth is in the cash."""
+    values = np.where(block.unpriced, 0.0, ticks(block.values))
+    if block.terms is None:
+        return values
+    return np.where(block.terms.type[block.symbols] == SECURITY_FUTURE, 0.0, values)
 
 
 def contracts_of(what: Terms, spot: Floats, instant: int, rate: float) -> Contracts:
@@ -82,7 +90,8 @@ def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
         # The last row is where the spot is now.
         shifts = np.append(np.maximum(moves[:, some], -1.0), np.zeros((1, len(some))), axis=0)
         values = _values(replace(market.at(some), volatility=vols), shifts, block)
-        out[:, option] = (values[:-1] - values[-1])[:, of.ravel()]
+        # Nothing long can lose more than it costs.
+        out[:, option] = np.maximum((values[:-1] - values[-1])[:, of.ravel()], -price[option])
     return out
 
 

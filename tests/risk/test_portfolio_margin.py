@@ -158,7 +158,7 @@ def reading(market: Market, account: Account, by_house: tuple, value: Any = by_e
     def gain(own: Thing, under: Thing, point: float) -> float:
         move, price = max(point * under.terms.leverage, -1.0), own.price or 0.0
         if own.terms.type == "OPTION":
-            return worth(own, under, move, value) - worth(own, under, 0.0, value)
+            return max(worth(own, under, move, value) - worth(own, under, 0.0, value), -price)
         return ((under.price or 0.0) * 2.5 if own.terms.type == "CONVERTIBLE" else price) * move
 
     def scan(group: str, wide: float = 0.0) -> list[int]:
