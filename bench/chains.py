@@ -788,6 +788,9 @@ def picture(shown: Sequence[tuple[Priced, str]]) -> str:
 
 def main() -> None:
     """Price, margin, print the tables and keep them."""
+    missing = [str(source.file) for source in (APPLE, INDEX) if not source.file.is_file()]
+    if missing:
+        sys.exit(f"error: the real option chains are absent: {', '.join(missing)}")
     index, apple = read(INDEX), read(APPLE)
     quoted = price_puts(index, index.close >= LEAST_CLOSE)
     studies = {"AAPL, traded": price_puts(apple), "SPX, traded": price_puts(index), "SPX, quoted": quoted}

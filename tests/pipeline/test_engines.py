@@ -37,7 +37,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             accounts=10 if options else 40,
             symbols=12,
             seed=5,
-            interval_ms=600_000 if options else 60_000,
+            interval_ms=300_000 if options else 60_000,
             options=options,
         )
         replay(day / "day", day / "direct", options_of("direct", Run()))
