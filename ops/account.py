@@ -11,7 +11,7 @@ import numpy as np
 
 from ops.document import SHARED
 from ops.portfolio import PortfolioError, calculate
-from pipeline.day import DayError, files_of, load_manifest
+from pipeline.day import DayError, Manifest, files_of, load_manifest
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
 from pipeline.sources import read_file
@@ -33,7 +33,7 @@ class AccountDay:
       rulebooks: names or paths by the name that a rulebook gives itself.
     """
 
-    day: Path
+    manifest: Manifest
     account_id: str
     records: tuple[Input, ...]
     rulebooks: dict[str, str]
@@ -49,19 +49,19 @@ class AccountDay:
                 found.extend(r for r in good.records if getattr(r, "account_id", account_id) == account_id)
         if not any(hasattr(record, "account_id") for record in found):
             raise DayError(f"{day}: expected records of account {account_id}, found none")
-        return cls(day, account_id, tuple(found), {load_rulebook(name).name: name for name in manifest.rulebooks})
+        return cls(manifest, account_id, tuple(found), {load_rulebook(name).name: name for name in manifest.rulebooks})
 
     @property
     def horizon(self) -> int:
         """The end of the day, microseconds."""
-        return load_manifest(self.day).horizon
+        return self.manifest.horizon
 
     def document(self, at: int, *, uncorrected_since: int | None = None) -> dict[str, Any]:
         """The account as of an instant, microseconds.
 
         uncorrected_since: leave out corrections and busts that arrived after this.
         """
-        monitor = monitor_of(load_manifest(self.day), shards=1)
+        monitor = monitor_of(self.manifest, shards=1)
         fold, state, records = monitor.fold, monitor.fold.start(), Records()
         for number, record in enumerate(self.records):
             amends = isinstance(record, Fill) and record.kind != "NEW"

@@ -16,6 +16,8 @@ from schemas.errors import UserError
 from schemas.inputs import Class, Type
 from schemas.scalars import Money, Quantity, Time, decode_scalar
 
+NEW_YORK = ZoneInfo("America/New_York")
+
 
 class PortfolioError(UserError, ValueError):
     """A document that cannot be calculated; each line names a field, what was expected and what was found."""
@@ -31,7 +33,7 @@ def _moment(value: Any) -> int:
         day = value if type(value) is dt.date else dt.date.fromisoformat(value)
     except (TypeError, ValueError):
         return int(decode_scalar(Time, value))
-    return int(Time.parse(dt.datetime.combine(day, dt.time(16), ZoneInfo("America/New_York"))))
+    return int(Time.parse(dt.datetime.combine(day, dt.time(16), NEW_YORK)))
 
 
 def _upper(value: Any) -> Any:

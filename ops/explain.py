@@ -13,9 +13,7 @@ from risk.block import AccountBlock
 from risk.lines import Lines
 
 
-def explain(
-    found: Lines, block: AccountBlock, size: np.ndarray, symbols: list[str], sources: dict[str, str]
-) -> list[dict[str, Any]]:
+def explain(found: Lines, size: np.ndarray, symbols: list[str], sources: dict[str, str]) -> list[dict[str, Any]]:
     """The lines that require something; their requirements sum to the account's exactly.
 
     A line that pairs an option with stock takes over what that stock requires by itself, so that both add up.

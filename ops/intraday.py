@@ -5,27 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from ops.document import Portfolio, PortfolioError, Transaction
+from ops.document import NEW_YORK, Portfolio, PortfolioError, Transaction
 from pipeline.day import sessions_around
 from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock
 from risk.intraday import UNKNOWN, intraday_deficits, is_minor
-from risk.margin import lines_of
-from risk.rulebook import IntradayRules
+from risk.margin import margin_levels
 from schemas.scalars import Time
-
-NEW_YORK = ZoneInfo("America/New_York")
-
-
-def margin_level(block: AccountBlock, rules: IntradayRules) -> tuple[float, float]:
-    """IML and equity of a block of one account, ticks."""
-    found = lines_of(block, house=rules.house)
-    equity = float(block.cash[0] + found.equity.sum())
-    return equity - float(found.requirement.sum()), equity
 
 
 def intraday(portfolio: Portfolio, block_of: Callable[[Portfolio], AccountBlock]) -> dict[str, Any] | None:
@@ -48,7 +37,7 @@ def intraday(portfolio: Portfolio, block_of: Callable[[Portfolio], AccountBlock]
         for moved in [t for t in transactions if t.amount is not None]:
             _book(portfolio, moved)
             transactions.remove(moved)
-    opening, _ = margin_level(block_of(portfolio), rules)
+    (opening,), _ = margin_levels(block_of(portfolio), rules)
     changes = []
     for transaction in transactions:
         before = portfolio.model_copy(deep=True)
@@ -56,8 +45,8 @@ def intraday(portfolio: Portfolio, block_of: Callable[[Portfolio], AccountBlock]
             before.instruments[transaction.symbol].price = transaction.price
         after = before.model_copy(deep=True)
         _book(after, transaction)
-        levels = (margin_level(block_of(own), rules)[0] for own in (after, before))
-        changes.append(next(levels) - next(levels))
+        (now,), (then,) = (margin_levels(block_of(own), rules)[0] for own in (after, before))
+        changes.append(now - then)
         _book(portfolio, transaction)
     times = np.array([UNKNOWN if t.executed_at is None else t.executed_at for t in transactions], np.int64)
     zeros = np.zeros(len(changes), np.int64)
@@ -65,21 +54,21 @@ def intraday(portfolio: Portfolio, block_of: Callable[[Portfolio], AccountBlock]
     block = block_of(portfolio)
     if block.portfolio is not None and block.portfolio[0]:
         deficit = 0.0
-    level, equity = margin_level(block, rules)
+    level, equity = margin_levels(block, rules)
     day = dt.datetime.fromtimestamp(portfolio.as_of / 1e6, NEW_YORK).date()
     ends, sessions = int(Time.parse(dt.datetime.combine(day, dt.time(23), NEW_YORK))), sessions_around(day)
     return {
-        "opening_iml": opening / TICKS_PER_DOLLAR,
+        "opening_iml": float(opening) / TICKS_PER_DOLLAR,
         "path": [
             {
                 "executed_at": None if t.executed_at is None else Time(t.executed_at).text(),
-                "change": change / TICKS_PER_DOLLAR,
+                "change": float(change) / TICKS_PER_DOLLAR,
             }
             for t, change in zip(transactions, changes, strict=True)
         ],
-        "iml": level / TICKS_PER_DOLLAR,
+        "iml": float(level[0]) / TICKS_PER_DOLLAR,
         "deficit": deficit / TICKS_PER_DOLLAR,
-        "minor": bool(is_minor(np.array([deficit]), np.array([equity]), rules)[0]),
+        "minor": bool(is_minor(np.array([deficit]), equity, rules)[0]),
         "capital_charge_after": Time(sessions.close_after(ends, rules.capital_days)).text(),
         "outstanding_until": Time(sessions.close_after(ends, rules.outstanding_days)).text(),
     }

@@ -97,7 +97,7 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
         "deficiency": dollars(max(0.0, -m["excess"])),
         **_initial(case, found, m, reasons),
         "trigger": _trigger(case, reasons),
-        "lines": explain(found, block, case.units, symbols, case.sources),
+        "lines": explain(found, case.units, symbols, case.sources),
         "pairings": pairings(found, block, case.units, symbols) if rules.options else None,
         "intraday": during_the_day,
         "stress": _stress(m, rules),
@@ -231,8 +231,7 @@ def _block(portfolio: Portfolio, held: Held, rules: Rulebook, terms: Terms, rows
     symbols = np.array([rows[symbol] for symbol, _ in held], np.int64)
     size = np.array([portfolio.instruments[symbol].size for symbol, _ in held])
     price = terms.price[symbols]
-    # An option needs the price of what underlies it, too.
-    missing = np.isnan(price) | np.isnan(terms.price[terms.underlying[symbols]])
+    missing = np.isnan(price) | terms.without_spot(symbols)
     underlying = terms.underlying[symbols]
     given = np.array([found.beta is not None for found in portfolio.instruments.values()], np.bool_)
     return AccountBlock(
@@ -316,7 +315,7 @@ def _portfolio_margin(case: _Case, m: dict[str, Any]) -> dict[str, Any]:
         "minimum_equity": dict(rules.portfolio.minimum_equity),
         "class_groups": groups,
         "published_values": list(dict.fromkeys(symbols[place] for place in grouped.published.tolist())),
-        "lines": explain(found, case.block, case.units, symbols, case.sources),
+        "lines": explain(found, case.units, symbols, case.sources),
     }
 
 

@@ -147,9 +147,7 @@ class Book:
         price = self._prices(mine, symbols, quotes.price)
         unpriced = np.isnan(price)
         if quotes.terms is not None:
-            below = quotes.terms.underlying.take(symbols)
-            # What derives from a symbol cannot be margined without its price.
-            unpriced |= (below != symbols) & np.isnan(quotes.terms.price.take(below))
+            unpriced |= quotes.terms.without_spot(symbols)
         price[unpriced] = 0.0
         return AccountBlock(
             instant=instant,

@@ -73,10 +73,10 @@ def add_ons(block: AccountBlock) -> Iterator[Lines]:
         yield _lines(block, lines.SECTOR, at, np.rint(np.abs(values[at]) * _tier(together, rules.sector)), owner)
 
 
-def concentration(block: AccountBlock, gross: Floats) -> Lines:
+def concentration(block: AccountBlock) -> Lines:
     """The seed's add-on on what is strictly above a share of gross value, as lines."""
     sizes = np.where(block.unpriced, 0.0, np.abs(ticks(block.values)))
-    limit = block.per_position(np.rint(gross * block.rules.concentration_threshold))
+    limit = block.per_position(np.rint(block.sums(sizes) * block.rules.concentration_threshold))
     at = np.flatnonzero(sizes > limit)
     owner = block.owners()
     return _lines(block, lines.CONCENTRATION, at, np.rint(sizes[at] * block.rules.concentration_rate), owner)

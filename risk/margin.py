@@ -16,6 +16,7 @@ from risk.amounts import Floats, Ints, share, ticks
 from risk.block import AccountBlock
 from risk.house import add_ons, concentration, house_rates
 from risk.lines import Lines, joined_lines
+from risk.rulebook import IntradayRules
 from risk.strategy import margin_positions
 from risk.terms import OPTION
 from risk.tims import ClassGroups
@@ -54,17 +55,23 @@ def lines_of(block: AccountBlock, *, house: bool = True) -> Lines:
     held = ~block.unpriced & (block.quantity != 0)
     on_portfolio = np.zeros(len(block.accounts), np.bool_) if block.portfolio is None else block.portfolio
     by_portfolio = block.per_position(on_portfolio)
-    beside = concentration(block, block.sums(np.where(held, np.abs(ticks(block.values)), 0.0)))
     if block.rules.options is None:
-        return joined_lines([_at_one_rate(block, np.flatnonzero(held)), beside])
+        return joined_lines([_at_one_rate(block, np.flatnonzero(held)), concentration(block)])
     rates = house_rates(block) if house else np.zeros(len(held))
     parts = [margin_positions(block, rates, ~by_portfolio)]
     if house:
-        parts += [beside, *add_ons(block)]
+        parts += [concentration(block), *add_ons(block)]
     parts = [part.at(~on_portfolio[part.account]) for part in parts]
     if on_portfolio.any():
         parts += [ClassGroups(block, by_portfolio).lines(), _at_market(block, np.flatnonzero(held & by_portfolio))]
     return joined_lines(parts)
+
+
+def margin_levels(block: AccountBlock, rules: IntradayRules) -> tuple[Floats, Floats]:
+    """(n,) ticks of the intraday margin level of each account, what its equity is above its requirement, and equity."""
+    found, accounts = lines_of(block, house=rules.house), len(block.accounts)
+    equity = block.cash + found.sums(found.equity, accounts)
+    return equity - found.sums(found.requirement, accounts), equity
 
 
 def _at_one_rate(block: AccountBlock, at: Ints) -> Lines:

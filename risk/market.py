@@ -323,10 +323,7 @@ class Market:
         return found | {"told": told, "sources": self.sources}
 
     def load(self, cell: dict) -> None:
-        """Take what to_cell gave of any."""
-        if "instruments" in cell:
-            self.instruments, self._described = dict(cell["instruments"]), None
-            return
+        """Take what to_cell gave of either."""
         self.columns |= cell["columns"]
         if "told" in cell:
             self.told, self.sources = cell["told"], cell["sources"]
@@ -334,6 +331,10 @@ class Market:
         self.symbols, self.scheduled = cell["symbols"], [tuple(beta) for beta in cell["scheduled"]]
         self.beta_from = [tuple(told) for told in cell["beta_from"]]
         self.rows = {symbol: row for row, symbol in enumerate(self.symbols)}
+
+    def load_instruments(self, instruments: dict[int, Instrument]) -> None:
+        """Know of these, by row, and of no others."""
+        self.instruments, self._described = instruments, None
 
 
 def _content(instrument: Instrument) -> list:

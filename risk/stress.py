@@ -31,25 +31,24 @@ def run_stress(block: AccountBlock) -> None:
     """Add exposure (n,), and by move (moves, n) stress_pnl, stress_equity, stress_requirement and stress_excess to the
     measures, in ticks."""
     moves = np.asarray(block.rules.spy_moves)
-    add = block.measures
+    add, accounts = block.measures, len(block.accounts)
+    if block.rules.options is not None:
+        # Once, for what a price implies must not be found anew at a moved one.
+        block = with_volatilities(block)
+    pnl = _pnl(moves, block)
+    add["stress_pnl"] = block.sums(pnl)
+    add["stress_equity"] = equity = _worth(block) + add["stress_pnl"]
     if block.rules.options is None:
-        pnl = _pnl(moves, block)
         maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
         add["exposure"] = block.sums(ticks(block.values * block.beta))
         requirement = maintenance + addon
-        equity = _worth(block) + block.sums(pnl)
     else:
-        # Once, for what a price implies must not be found anew at a moved one.
-        block = with_volatilities(block)
-        pnl, again = _pnl(moves, block), [lines_of(_moved(block, move)) for move in moves[:, None]]
+        again = [lines_of(_moved(block, move)) for move in moves[:, None]]
         assert block.terms is not None
         up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]) * np.ones(len(block.terms.price)))
         add["exposure"] = block.sums(ticks(block.quantity * (up - down) / (2 * _BUMP) * block.beta))
-        accounts = len(block.accounts)
         requirement = np.stack([found.sums(found.requirement, accounts) for found in again])
         equity = block.cash + np.stack([found.sums(found.equity, accounts) for found in again])
-    add["stress_pnl"] = block.sums(pnl)
-    add["stress_equity"] = _worth(block) + add["stress_pnl"]
     add["stress_requirement"] = requirement
     add["stress_excess"] = equity - requirement
 

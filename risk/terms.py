@@ -18,8 +18,7 @@ TYPES: tuple[str, ...] = get_args(Type)
 CLASSES: tuple[str, ...] = get_args(Class)
 (STOCK, ETF, ETN, INDEX, OPTION, CONVERTIBLE, WARRANT, SECURITY_FUTURE, MONEY_MARKET, EXEMPT_FUND) = range(len(TYPES))
 
-MICROSECONDS_A_DAY = 86_400_000_000
-_MICROSECONDS_A_YEAR = 365 * MICROSECONDS_A_DAY
+_MICROSECONDS_A_YEAR = 365 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,11 @@ class Terms:
     def at(self, rows: Ints) -> Terms:
         """Those at the rows, whose underlyings are still rows of these."""
         return Terms(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def without_spot(self, rows: Ints) -> NDArray[np.bool_]:
+        """(rows,) whether each derives from a symbol that has no price: then it cannot be margined."""
+        below = self.underlying.take(rows)
+        return (below != rows) & np.isnan(self.price.take(below))
 
 
 def years_until(expiry: Ints, instant: int) -> Floats:

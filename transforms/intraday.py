@@ -14,7 +14,7 @@ from risk.amounts import Floats
 from risk.block import AccountBlock
 from risk.book import STRATEGY
 from risk.intraday import UNKNOWN, intraday_deficits, is_minor
-from risk.margin import lines_of
+from risk.margin import margin_levels
 from risk.rulebook import IntradayRules, Rulebook
 from schemas import outputs
 from schemas.ids import identified
@@ -40,21 +40,16 @@ def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant:
         return
     day = int(np.searchsorted(state.market.sessions.opens - _BEFORE_OPEN, instant, side="right"))
     bookings = sorted(update.bookings, key=attrgetter("account"))
+    quotes = state.market.quotes(rules, instant)
     for account, own in groupby(bookings, key=attrgetter("account")):
         if state.book.regime[account] == STRATEGY:
-            yield _follow(state, account, list(own), rules, rules.intraday, instant, day)
+            block = state.book.block(np.array([account]), quotes, rules, instant)
+            yield _follow(state, block, list(own), rules.intraday, day)
 
 
-def _follow(
-    state: ShardState,
-    account: int,
-    bookings: list[Booking],
-    rules: Rulebook,
-    intraday: IntradayRules,
-    instant: int,
-    day: int,
-) -> Out:
-    block = state.book.block(np.array([account]), state.market.quotes(rules, instant), rules, instant)
+def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], intraday: IntradayRules, day: int) -> Out:
+    """The same of one account, given as a block."""
+    account = int(block.accounts[0])
     level, equity = _levels(block, state, bookings, intraday)
     path = state.paths.get(account)
     if path is None or path.day != day:
@@ -121,6 +116,5 @@ def _levels(
         house=np.zeros((2, count)) if block.house is None else np.repeat(block.house, count, axis=1),
         **repeated,
     )
-    found = lines_of(books, house=intraday.house)
-    equity = cash + found.sums(found.equity, count)
-    return equity - found.sums(found.requirement, count), equity[-1:]
+    level, equity = margin_levels(books, intraday)
+    return level, equity[-1:]

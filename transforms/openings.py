@@ -100,7 +100,7 @@ def holds(
     quotes, symbols = _quotes(opened, rules, state)
     unpriced = np.array([p.price == 0 for p in held], np.bool_) & (quotes.terms is not None)
     if quotes.terms is not None:
-        unpriced |= np.isnan(quotes.terms.price[quotes.terms.underlying[symbols]])
+        unpriced |= quotes.terms.without_spot(symbols)
     block = AccountBlock(
         instant=int(opened.opened_at),
         rules=rules,

@@ -107,7 +107,7 @@ class ShardState:
         loaders: dict[str, Callable[[Any], None]] = {
             "clock": self._load_clock,
             "symbols": self.market.load,
-            "instruments": lambda cell: self.market.load({"instruments": _instruments(cell)}),
+            "instruments": lambda cell: self.market.load_instruments(_instruments(cell)),
             "quotes": self.market.load,
             "accounts": self.book.load_accounts,
             "positions": self.book.load_positions,
@@ -154,5 +154,5 @@ class ShardState:
         self.ledger.dirty.clear()
 
 
-def _instruments(cell: list) -> list[tuple[int, Instrument]]:
-    return [(row, from_json(Instrument, own)) for row, own in cell]
+def _instruments(cell: list) -> dict[int, Instrument]:
+    return {row: from_json(Instrument, own) for row, own in cell}
