@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,9 +65,25 @@ def calculate_file(path: Path, theoretical: Path | None = None, what_if: Sequenc
             portfolio = parse(document)
             values = load_values(theoretical, {name: own.price for name, own in portfolio.instruments.items()})
             document = document | {"theoretical_values": values | portfolio.theoretical_values}
-        return calculate(document)
+        with _own_output():
+            return calculate(document)
     except PortfolioError as error:
         raise PortfolioError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _own_output() -> Iterator[None]:
+    """Keep the solver off standard output, which is for the figures: HiGHS prints a line of its own when the search of a
+    large book meets trouble, whatever it is told."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def to_json(result: dict[str, Any]) -> str:

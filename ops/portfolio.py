@@ -76,9 +76,10 @@ def calculate(document: dict[str, Any]) -> dict[str, Any]:
     _suppose(portfolio)
     case = _case(portfolio, rules, sources)
     block = case.block
-    for measure in (itemize_margin, run_stress, run_tims):
-        measure(block)
     found = lines_of(block)
+    itemize_margin(block, found)
+    for measure in (run_stress, run_tims):
+        measure(block)
     m: dict[str, Any] = {name: column[..., 0] for name, column in block.measures.items()}
     reasons = _reasons(case)
     symbols = [symbol for symbol, _ in case.held]

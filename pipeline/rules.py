@@ -6,6 +6,7 @@ both texts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -17,6 +18,8 @@ from schemas.ids import digest
 from schemas.scalars import Time
 
 Parameters = dict[str, Parameter[Any]]
+#: Parameters that may be negative.
+_SIGNED = {"spy_moves", "tims_moves", "severe_move", "points", "risk_free_rate", "default_beta"}
 #: The sections of a file whose parameters stand beside each other in a Rulebook of their own.
 SECTIONS = ("stock", "options", "initial", "portfolio", "intraday", "house")
 
@@ -55,6 +58,8 @@ def load_rulebook(name: str) -> Rulebook:
         head["effective_at"] = int(Time.parse(file.effective_at))
         for where, named in values.items():
             _check_names(where, named)
+            for key, value in named.items():
+                _check_numbers(key, value)
         return pydantic.TypeAdapter(Rulebook).validate_python(head | values.pop("") | values)
     except (ValueError, TypeError) as error:
         raise refused("rules", name, error) from error
@@ -84,6 +89,17 @@ def _check_names(where: str, named: Mapping[str, Any]) -> None:
     for name in named:
         if name not in known:
             raise ValueError(f"{where}{'.' * bool(where)}{name}: expected one of {', '.join(sorted(known))}")
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Raise ValueError for what is no number, and for a negative one where the sign says nothing."""
+    if isinstance(value, Mapping | list):
+        for own in value.values() if isinstance(value, Mapping) else value:
+            _check_numbers(name, own)
+    elif isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name}: expected a number, found {value}")
+    elif isinstance(value, int | float) and value < 0 and name not in _SIGNED:
+        raise ValueError(f"{name}: expected no negative number, found {value}")
 
 
 def _layered(name: str, above: tuple[str, ...] = ()) -> tuple[RulebookFile, dict[str, Parameters], str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
+from risk.memo import Memos
 from risk.rulebook import Rulebook
 from risk.terms import Terms
 
@@ -63,6 +64,7 @@ class AccountBlock(Accounts):
       volatility: (p,) of an option, a year (NaN of all else); None until risk.valuation has found it.
       published: (points, symbols) dollars that a unit is worth at the valuation points of its class group, as another
         has published it; NaN: what the model finds. None: for no symbol.
+      memos: what was found at earlier instants; None: nothing is remembered.
       values: (p,) dollars, signed.
     """
 
@@ -79,6 +81,7 @@ class AccountBlock(Accounts):
     house: Floats | None = None
     volatility: Floats | None = None
     published: Floats | None = None
+    memos: Memos | None = None
     values: Floats = field(init=False)
     _counts: Ints = field(init=False)
     _all_hold: bool = field(init=False)
@@ -112,6 +115,32 @@ class AccountBlock(Accounts):
     def owners(self) -> Ints:
         """(p,) place of each position's account."""
         return self.per_position(np.arange(len(self.accounts)))
+
+    def repeated(self, times: int, **other: Any) -> AccountBlock:
+        """The same accounts so many times over, one set after another; columns of all that are other are given."""
+        columns = {name: getattr(self, name) for name in _REPEATED if name not in other}
+        tiled: dict[str, Any] = {
+            name: None if column is None else np.tile(column, times) for name, column in columns.items()
+        }
+        accounts, counts = np.arange(times * len(self.accounts)), np.tile(self._counts, times)
+        found = replace(self, accounts=accounts, offsets=np.append(0, np.cumsum(counts)), **tiled, **other)
+        found.measures = {}
+        return found
+
+
+_REPEATED = (
+    "cash",
+    "symbols",
+    "quantity",
+    "price",
+    "beta",
+    "unreliable",
+    "unpriced",
+    "defaulted",
+    "portfolio",
+    "house",
+    "volatility",
+)
 
 
 def joined(parts: Sequence[Accounts]) -> Accounts:

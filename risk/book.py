@@ -165,6 +165,7 @@ class Book:
             terms=quotes.terms,
             portfolio=None if quotes.terms is None else self.regime.take(accounts) == PORTFOLIO,
             house=None if quotes.terms is None else self._house(accounts, rules),
+            memos=quotes.memos,
         )
 
     def _house(self, accounts: Ints, rules: Rulebook) -> Floats:

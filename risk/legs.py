@@ -17,7 +17,6 @@ class Legs:
 
     Attributes:
       group: (p,) ascending.
-      position: (p,) place in the block.
       right: (p,) 1.0 of a call, -1.0 of a put, 0.0 of the underlying or of what is exchanged for it.
       short: (p,)
       count: (p,) contracts, or units of the underlying; whole, not negative.
@@ -31,7 +30,6 @@ class Legs:
     """
 
     group: Ints
-    position: Ints
     right: Floats
     short: NDArray[np.bool_]
     count: Floats
@@ -45,6 +43,14 @@ class Legs:
     minimum: Floats
     valued: NDArray[np.bool_]
     alone: Floats
+
+    def at(self, places: Ints) -> Legs:
+        """Those at the places."""
+        return Legs(*(getattr(self, name)[places] for name in self.__slots__))
+
+    def columns(self) -> Floats:
+        """(13, p) all that is told of them, but their group."""
+        return np.stack([getattr(self, name) for name in self.__slots__[1:]]).astype(np.float64)
 
     def contracts(self, dollars: Floats) -> Floats:
         """(p,) ticks of a contract of which a unit is worth so many dollars."""

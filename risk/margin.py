@@ -100,10 +100,13 @@ def compute_margin(block: AccountBlock) -> None:
     _compute(block)
 
 
-def itemize_margin(block: AccountBlock) -> None:
+def itemize_margin(block: AccountBlock, found: Lines | None = None) -> None:
     """Add the measures of compute_margin and what they are made of: value by side, requirement by rule, what was left
-    out."""
-    maintenance, addon, net = _compute(block)
+    out.
+
+    found: the lines of the block, where they are known already.
+    """
+    maintenance, addon, net = _compute(block, found)
     add = block.measures
     gross = add["gross"]
     add["maintenance"], add["addon"] = maintenance, addon
@@ -117,7 +120,7 @@ def itemize_margin(block: AccountBlock) -> None:
     add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
 
 
-def _compute(block: AccountBlock) -> tuple[Floats, Floats, Floats]:
+def _compute(block: AccountBlock, found: Lines | None = None) -> tuple[Floats, Floats, Floats]:
     """Add the measures of compute_margin; (n,) each: maintenance, add-on and net value, in ticks."""
     add = block.measures
     values = ticks(block.values)
@@ -125,7 +128,7 @@ def _compute(block: AccountBlock) -> tuple[Floats, Floats, Floats]:
         maintenance, addon, gross = requirement_of(values, block)
         worth = net = block.sums(values)
     else:
-        found, accounts = lines_of(block), len(block.accounts)
+        found, accounts = found or lines_of(block), len(block.accounts)
         beside = found.rule >= lines.ADDONS
         maintenance, addon = (
             found.sums(np.where(some, found.requirement, 0.0), accounts) for some in (~beside, beside)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
+from risk.memo import Memos
 from risk.rulebook import Rulebook
 from risk.sessions import Sessions
 from risk.terms import Terms, describe
@@ -61,7 +62,7 @@ class Quotes(NamedTuple):
     """What positions are valued with at an instant, by symbol row: (symbols,) each, as in AccountBlock.
 
     The price is NaN where there is none. Under option rules an option has the beta of what underlies it, and relies on
-    that price too; terms say what the symbols are.
+    that price too; terms say what the symbols are, and memos hold what was found at earlier instants.
     """
 
     price: Floats
@@ -70,6 +71,7 @@ class Quotes(NamedTuple):
     unreliable: NDArray[np.bool_]
     defaulted: NDArray[np.bool_]
     terms: Terms | None = None
+    memos: Memos | None = None
 
 
 class Market:
@@ -93,6 +95,7 @@ class Market:
         self.sources: dict[int, str] = {}
         self.instruments: dict[int, Instrument] = {}
         self._described: tuple[Any, Terms] | None = None
+        self._memos = ("", Memos())
 
     def row(self, symbol: str) -> int:
         """The symbol's row, opened if it is new."""
@@ -290,6 +293,8 @@ class Market:
         if rules.options is None:
             return Quotes(columns["price"], beta, columns["multiplier"], unreliable, defaulted)
         terms = self._terms(rules, beta)
+        if self._memos[0] != rules.label:
+            self._memos = rules.label, Memos()
         below, rows = terms.underlying, slice(len(self.symbols))
         return Quotes(
             price=terms.price,
@@ -298,6 +303,7 @@ class Market:
             unreliable=unreliable[rows] | unreliable[below],
             defaulted=defaulted[below],
             terms=terms,
+            memos=self._memos[1],
         )
 
     def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:

@@ -108,13 +108,12 @@ class _Listing:
         return legs.rate * legs.spot - legs.out_of_money(), least
 
     def straddles(self) -> Offsets:
-        """(f)(2)(G): the greater of the two requirements, and the value of the other option."""
+        """(f)(2)(G): the value of an option where one of the other right requires no less, see risk.straddles."""
         call, put = self._alike(self.short_calls, self.short_puts, same_expiry=False)
         required = self.value + self.legs.contracts(np.maximum(*self._beyond()))
-        by_call, by_put = required[call] + self.value[put], required[put] + self.value[call]
-        greater = np.where(required[call] > required[put], by_call, by_put)
-        tied = required[call] == required[put]
-        return Offsets.of(lines.STRADDLE, np.where(tied, np.minimum(by_call, by_put), greater), 0.0, call, put)
+        puts, calls = put[required[put] <= required[call]], call[required[call] <= required[put]]
+        relieved = np.union1d(puts, calls)
+        return Offsets.of(lines.STRADDLE, self.value[relieved], 0.0, relieved)
 
     def covered(self) -> Iterator[Offsets]:
         """(f)(2)(F): nothing on the option; long stock is worth no more than the call's exercise price, and short

@@ -52,6 +52,10 @@ class Contracts:
         """Those at the places."""
         return Contracts(*(getattr(self, name)[places] for name in self.__slots__))
 
+    def columns(self) -> Floats:
+        """(8, n) all that is told of them."""
+        return np.stack([getattr(self, name) for name in self.__slots__]).astype(np.float64)
+
 
 def values_at(contracts: Contracts, moves: Floats) -> Floats:
     """(k, n) dollars of n contracts at moves of their spots, fractions; volatility and time as they are.

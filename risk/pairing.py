@@ -17,12 +17,14 @@ from scipy.sparse import csc_array
 
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints
-from risk.block import matches
+from risk.block import matches, runs
 from risk.legs import Legs
 from risk.lines import Lines
+from risk.memo import Memo
 from risk.offsets import Offsets, list_offsets
 from risk.program import Programs
 from risk.rulebook import OptionRules
+from risk.straddles import Straddles, straddles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,68 @@ class _Pools:
     loss: Floats
 
 
-def pair(legs: Legs, rules: OptionRules) -> Lines:
+def pair(legs: Legs, rules: OptionRules, memo: Memo | None = None) -> Lines:
     """The offsets taken, as lines whose accounts are groups and whose positions are legs.
 
     The requirement and the equity of a line are all that its options require and are worth, and what it changes beside
     each stock by itself. What is left of a long option is worth nothing, and in no line.
 
+    Args:
+      memo: how groups paired before, under the same rules.
+
     Raises:
       ValueError: a strike, price or count that is not a number.
     """
+    if memo is None:
+        return _paired(legs, rules)
+    first = np.flatnonzero(np.diff(legs.group, prepend=-1))
+    ends, told = np.append(first[1:], len(legs.group)), np.ascontiguousarray(legs.columns().T)
+
+    def find(places: Ints) -> list[tuple]:
+        chosen = runs(first[places], (ends - first)[places])
+        return _by_group(_paired(legs.at(chosen), rules), legs.group[first[places]], chosen, first[places])
+
+    questions = [told[start:end].tobytes() for start, end in zip(first.tolist(), ends.tolist(), strict=True)]
+    rule, requirement, equity, counts, positions, units = zip(*memo.answers(questions, find), strict=True)
+    of_group, members = (np.repeat(np.arange(len(first)), list(map(len, parts))) for parts in (rule, positions))
+    return Lines(
+        account=legs.group[first][of_group],
+        rule=np.concatenate(rule),
+        requirement=np.concatenate(requirement),
+        equity=np.concatenate(equity),
+        starts=np.append(0, np.cumsum(np.concatenate(counts))),
+        positions=np.concatenate(positions) + first[members],
+        units=np.concatenate(units),
+    )
+
+
+def _by_group(found: Lines, groups: Ints, chosen: Ints, first: Ints) -> list[tuple]:
+    """Columns of the lines of each group, whose positions count from its first leg.
+
+    Args:
+      groups: (g,) ascending. chosen: which legs the positions are places of. first: (g,) leg of each group.
+    """
+    found = found.at(np.argsort(found.account, kind="stable"))
+    of_group = np.searchsorted(groups, found.account)
+    counts, line = np.diff(found.starts), np.searchsorted(of_group, np.arange(len(groups) + 1)).tolist()
+    positions = chosen[found.positions] - np.repeat(first[of_group], counts)
+    members = found.starts[line].tolist()
+    by_line, by_member = (found.rule, found.requirement, found.equity, counts), (positions, found.units)
+    return [
+        (
+            *(column[line[at] : line[at + 1]].copy() for column in by_line),
+            *(column[members[at] : members[at + 1]].copy() for column in by_member),
+        )
+        for at in range(len(groups))
+    ]
+
+
+def _paired(legs: Legs, rules: OptionRules) -> Lines:
     offsets, pools = list_offsets(legs, rules), _pools(legs)
-    units, joined = _solve(legs, offsets, pools)
-    return lines.joined_lines([_singled(legs, offsets, units), _pooled(legs, pools, joined)])
+    straddles = straddles_of(legs, offsets)
+    units, joined = _solve(legs, offsets, straddles, pools)
+    paired, units = straddles.lines(legs, offsets, units)
+    return lines.joined_lines([_singled(legs, offsets, units), paired, _pooled(legs, pools, joined)])
 
 
 def _pools(legs: Legs) -> _Pools:
@@ -90,10 +142,10 @@ def _pools(legs: Legs) -> _Pools:
     return _Pools(pool, leg, group, node_pool, node[some], member[some], lost[some])
 
 
-def _solve(legs: Legs, offsets: Offsets, pools: _Pools) -> tuple[Floats, Floats]:
+def _solve(legs: Legs, offsets: Offsets, straddles: Straddles, pools: _Pools) -> tuple[Floats, Floats]:
     """Units of each offset, and contracts of each member of a pool."""
     first = offsets.legs[:, 0]
-    several = offsets.legs[:, 1] >= 0
+    several = (offsets.legs[:, 1] >= 0) | (offsets.rule == lines.STRADDLE)
     open_groups = np.unique(np.concatenate([legs.group[first[several]], pools.group]))
     # Where nothing offsets, nothing is to be chosen.
     units = np.where(several, 0.0, legs.count[first])
@@ -103,18 +155,21 @@ def _solve(legs: Legs, offsets: Offsets, pools: _Pools) -> tuple[Floats, Floats]
     number = np.full(int(legs.group[-1]) + 1, -1)
     number[open_groups] = np.arange(len(open_groups))
     chosen = np.flatnonzero(number[legs.group[first]] >= 0)
-    programs, order = _programs(legs, offsets.at(chosen), pools, number)
+    programs, order = _programs(legs, offsets, chosen, straddles, pools, number)
     found = np.empty(len(order))
     found[order] = programs.solve()
     units[chosen] = found[: len(chosen)]
     return units, found[len(chosen) : len(chosen) + len(joined)]
 
 
-def _programs(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tuple[Programs, Ints]:
+def _programs(
+    legs: Legs, offsets: Offsets, chosen: Ints, straddles: Straddles, pools: _Pools, number: Ints
+) -> tuple[Programs, Ints]:
     """The programs of the groups that have a number, and which variable each of their variables is.
 
-    Variables are units of the offsets, then contracts of the members of pools, then the loss of each pool.
+    Variables are units of the chosen offsets, then contracts of the members of pools, then the loss of each pool.
     """
+    offsets = offsets.at(chosen)
     c, m, q = len(offsets.rule), len(pools.leg), len(pools.group)
     p, s = len(legs.group), len(pools.node_pool)
     column, place = np.nonzero(offsets.legs >= 0)
@@ -122,14 +177,21 @@ def _programs(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tupl
     shares = np.where(legs.right[leg] == 0, legs.multiplier[offsets.legs[column, 0]], 1.0)
     members, short = np.arange(m), legs.short[pools.leg]
     side = 2 * pools.pool + (legs.right[pools.leg] > 0)
-    # Rows: each leg; each side of each pool; each node.
-    row = np.concatenate([leg, pools.leg, p + side, p + 2 * q + pools.node, p + 2 * q + np.arange(s)])
-    variable = np.concatenate([column, c + members, c + members, c + pools.member, c + m + pools.node_pool])
-    value = np.concatenate([shares, np.ones(m), np.where(short, 1.0, -1.0), -pools.loss / TICKS_PER_DOLLAR, np.ones(s)])
+    # Rows: each leg; each option that may be relieved; each side of each pool; each node.
+    sides, nodes = p + len(straddles.group), p + len(straddles.group) + 2 * q
+    entries = (
+        (leg, column, shares),
+        (p + straddles.row, np.searchsorted(chosen, straddles.column), straddles.value),
+        (pools.leg, c + members, np.ones(m)),
+        (sides + side, c + members, np.where(short, 1.0, -1.0)),
+        (nodes + pools.node, c + pools.member, -pools.loss / TICKS_PER_DOLLAR),
+        (nodes + np.arange(s), c + m + pools.node_pool, np.ones(s)),
+    )
+    row, variable, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     # A short option has to go somewhere; nothing else has.
     must = legs.short & (legs.right != 0)
-    least = np.concatenate([np.where(must, legs.count, 0.0), np.zeros(2 * q + s)])
-    most = np.concatenate([legs.count, np.zeros(2 * q), np.full(s, np.inf)])
+    least = np.concatenate([np.where(must, legs.count, 0.0), np.zeros(nodes - p + s)])
+    most = np.concatenate([legs.count, np.full(sides - p, np.inf), np.zeros(2 * q), np.full(s, np.inf)])
     cost = np.concatenate([offsets.cost() / TICKS_PER_DOLLAR, np.zeros(m), np.ones(q)])
     # Of equal excesses the one with the least requirement, so that both figures are unique. Where equity cannot differ,
     # of two long options that serve as well that which loses less at all nodes together.
@@ -142,7 +204,8 @@ def _programs(legs: Legs, offsets: Offsets, pools: _Pools, number: Ints) -> tupl
     second[c + m :] = tied[number[pools.group]] * TICKS_PER_DOLLAR
     second[:c] *= tied[number[legs.group[offsets.legs[:, 0]]]]
     of_variable = number[np.concatenate([legs.group[offsets.legs[:, 0]], legs.group[pools.leg], pools.group])]
-    of_row = number[np.concatenate([legs.group, np.repeat(pools.group, 2), pools.group[pools.node_pool]])]
+    row_groups = (legs.group, straddles.group, np.repeat(pools.group, 2), pools.group[pools.node_pool])
+    of_row = number[np.concatenate(row_groups)]
     order = np.argsort(of_variable, kind="stable")
     row_order = np.argsort(of_row, kind="stable")
     row_order = row_order[np.searchsorted(of_row[row_order], 0) :]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import csc_array, csr_array, vstack
 
 from risk.amounts import Floats, Ints
@@ -20,7 +19,7 @@ TOGETHER = 1_500
 #: Variables times nodes of a search after which the best that was found is taken. An account of some twenty legs on
 #: one underlying is never near it; for hundreds a proof may take minutes, which would stall all accounts of the shard
 #: (docs/performance.md). A count, not a time, so that every machine stops at the same.
-EFFORT, _LEAST_NODES = 200_000, 20
+EFFORT, _LEAST_NODES = 400_000, 100
 #: A search of fewer variables is faster for being simplified first; a larger one, and a relaxed program, is slower.
 _PRESOLVED = 20
 #: Of a larger program one optimum is as good as another: it is always searched by itself.
@@ -82,7 +81,7 @@ class Programs:
         """Neighbouring programs, from one up to another."""
         variables = slice(self.variables[first], self.variables[end])
         rows = slice(self.rows[first], self.rows[end])
-        bounds = LinearConstraint(self.matrix[rows, variables], self.least[rows], self.most[rows])
+        bounds = (self.matrix[rows, variables], self.least[rows], self.most[rows])
         return _needed(_optimum(self.cost[variables], bounds))
 
     def _settle(self, programs: Ints, values: Floats) -> Ints:
@@ -94,7 +93,7 @@ class Programs:
         cost = self.cost[chosen]
         paid = csr_array((cost, (of, np.arange(len(chosen)))))
         most = np.bincount(of, cost * values[chosen]) + _SLACK
-        bounds = LinearConstraint(
+        bounds = (
             vstack([self.matrix[:, chosen][rows], paid], format="csc"),
             np.append(self.least[rows], np.full(len(programs), -np.inf)),
             np.append(self.most[rows], most),
@@ -111,11 +110,11 @@ class Programs:
         variables = slice(self.variables[program], self.variables[program + 1])
         rows = slice(self.rows[program], self.rows[program + 1])
         cost, whole = self.cost[variables], self.whole[variables]
-        bounds = [LinearConstraint(self.matrix[rows, variables], self.least[rows], self.most[rows])]
+        bounds: list[Any] = [(self.matrix[rows, variables], self.least[rows], self.most[rows])]
         found = _needed(_optimum(cost, bounds, whole))
         if not self.tied[program] or len(cost) > _LARGE:
             return found
-        bounds.append(LinearConstraint(cost[None], -np.inf, (cost * np.rint(found)).sum() + _HALF_TICK))
+        bounds.append((cost[None], -np.inf, (cost * np.rint(found)).sum() + _HALF_TICK))
         again = _optimum(self.second[variables], bounds, whole)
         return found if again is None else again
 
@@ -132,6 +131,9 @@ def _needed(found: Floats | None) -> Floats:
 
 def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) -> Floats | None:
     """The variables of an optimum; none where the solver gave up."""
+    # It takes 20 MB, which a day without options need not pay.
+    from scipy.optimize import milp
+
     found = milp(
         cost,
         constraints=bounds,

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from schemas.inputs import Class, Type
 
 #: Of each type of symbol, or of each class of underlying, what a rule says; the names are those of risk.terms.
 ByName = Mapping[str, float]
 
+#: What underlies an option, and what a symbol may be.
+_CLASSES, _TYPES = frozenset(get_args(Class)), frozenset(get_args(Type))
+
 #: (up to and including, rate) with rising bounds; the last bound is infinite.
 Tiers = tuple[tuple[float, float], ...]
+
+
+def _check_classes(where: str, named: Mapping[str, Any], *, every: bool = True) -> None:
+    if named.keys() - _CLASSES or (every and _CLASSES - named.keys()):
+        raise ValueError(f"{where}: expected {', '.join(sorted(_CLASSES))}, found {', '.join(sorted(named))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,11 @@ class StockRules:
     convertible_rate: float
     type_rates: ByName
     broken_fund_rate: float
+
+    def __post_init__(self) -> None:
+        unknown = self.type_rates.keys() - _TYPES
+        if unknown:
+            raise ValueError(f"stock.type_rates: expected types of instruments, found {', '.join(sorted(unknown))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,10 @@ class OptionRules:
     hedge_rate: float
     collar_rate: float
     box_rate: float
+
+    def __post_init__(self) -> None:
+        _check_classes("options.rates", self.rates)
+        _check_classes("options.minimums", self.minimums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +113,8 @@ class PortfolioRules:
     expected_ranges: ByName = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_classes("portfolio.points", self.points)
+        _check_classes("portfolio.class_of_group", dict.fromkeys(self.class_of_group.values()), every=False)
         lengths = {len(points) for points in self.points.values()}
         if len(lengths) != 1:
             raise ValueError(f"portfolio.points: expected as many for every class, found {sorted(lengths)}")

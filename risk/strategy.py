@@ -39,6 +39,7 @@ class _Positions:
     def __init__(self, block: AccountBlock, at: Ints, house: Floats) -> None:
         assert block.terms is not None
         self.at, self.instant, self.house = at, block.instant, house[at]
+        self.memo = None if block.memos is None else block.memos.pairs
         self.what = what = block.terms.at(block.symbols[at])
         self.owner = block.owners()[at]
         self.units, self.price = block.quantity[at], block.price[at]
@@ -111,7 +112,6 @@ class _Positions:
         group = np.unique(self.key[at], return_inverse=True)[1]
         legs = Legs(
             group=group,
-            position=self.at[at],
             right=what.right,
             short=units[at] < 0,
             # Fractions of a contract or of a share offset nothing; a short one is margined as a whole.
@@ -127,7 +127,7 @@ class _Positions:
             valued=option & ~expires_within(what.expiry, self.instant, rules.valued_after),
             alone=rate[at] / what.conversion,
         )
-        found = pair(legs, rules)
+        found = pair(legs, rules, self.memo)
         leg = found.positions
         yield Lines(
             account=self.owner[at][np.searchsorted(group, found.account)],

@@ -14,7 +14,7 @@ import numpy as np
 from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
 from risk.margin import lines_of, requirement_of
-from risk.terms import OPTION
+from risk.terms import OPTION, Terms
 from risk.valuation import gains, with_volatilities, worth_of
 
 #: Of the spot, to either side: what an option gains from one to the other is its delta.
@@ -30,27 +30,39 @@ def run_severe(block: AccountBlock) -> None:
 def run_stress(block: AccountBlock) -> None:
     """Add exposure (n,), and by move (moves, n) stress_pnl, stress_equity, stress_requirement and stress_excess to the
     measures, in ticks."""
-    moves = np.asarray(block.rules.spy_moves)
-    add, accounts = block.measures, len(block.accounts)
-    if block.rules.options is not None:
-        # Once, for what a price implies must not be found anew at a moved one.
-        block = with_volatilities(block)
-    pnl = _pnl(moves, block)
+    moves, add = np.asarray(block.rules.spy_moves), block.measures
+    pnl, deltas, requirement, equity = (_at_one_rate if block.rules.options is None else _by_lines)(block, moves)
     add["stress_pnl"] = block.sums(pnl)
-    add["stress_equity"] = equity = _worth(block) + add["stress_pnl"]
-    if block.rules.options is None:
-        maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
-        add["exposure"] = block.sums(ticks(block.values * block.beta))
-        requirement = maintenance + addon
-    else:
-        again = [lines_of(_moved(block, move)) for move in moves[:, None]]
-        assert block.terms is not None
-        up, down = _gains(block, np.array([[_BUMP], [-_BUMP]]) * np.ones(len(block.terms.price)))
-        add["exposure"] = block.sums(ticks(block.quantity * (up - down) / (2 * _BUMP) * block.beta))
-        requirement = np.stack([found.sums(found.requirement, accounts) for found in again])
-        equity = block.cash + np.stack([found.sums(found.equity, accounts) for found in again])
+    add["stress_equity"] = _worth(block) + add["stress_pnl"]
+    add["exposure"] = block.sums(ticks(deltas * block.beta))
     add["stress_requirement"] = requirement
-    add["stress_excess"] = equity - requirement
+    add["stress_excess"] = (add["stress_equity"] if equity is None else equity) - requirement
+
+
+def _at_one_rate(block: AccountBlock, moves: Floats) -> tuple[Floats, Floats, Floats, None]:
+    """(moves, p) ticks that positions gain, (p,) dollars that they move with, (moves, n) ticks of requirement; equity
+    is what everything is worth."""
+    pnl = _pnl(moves, block)
+    maintenance, addon, _ = requirement_of(ticks(block.values) + pnl, block)
+    return pnl, block.values, maintenance + addon, None
+
+
+def _by_lines(block: AccountBlock, moves: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The same by lines, and (moves, n) ticks of the equity that they give."""
+    # Once, for what a price implies must not be found anew at a moved one.
+    block, accounts = with_volatilities(block), len(block.accounts)
+    assert block.terms is not None
+    # All moves and both bumps at once: the dear part of a value is its tree, which is as wide as they are.
+    shares = np.maximum(moves[:, None] * block.terms.beta, -1.0)
+    bumps = np.array([[_BUMP], [-_BUMP]]) * np.ones(shares.shape[1])
+    *gained, up, down = _gains(block, np.concatenate([shares, bumps]))
+    again = lines_of(_moved(block, shares, np.array(gained)))
+    requirement, equity = (
+        again.sums(amounts, len(moves) * accounts).reshape(len(moves), accounts)
+        for amounts in (again.requirement, again.equity)
+    )
+    pnl, deltas = ticks(block.quantity * np.array(gained)), block.quantity * (up - down) / (2 * _BUMP)
+    return pnl, deltas, requirement, block.cash + equity
 
 
 def _worth(block: AccountBlock) -> Floats:
@@ -76,16 +88,30 @@ def _gains(block: AccountBlock, moves: Floats) -> Floats:
     return out
 
 
-def _moved(block: AccountBlock, move: Floats) -> AccountBlock:
-    """The block after a SPY move, (1,)."""
-    market = block.terms
+def _moved(block: AccountBlock, shares: Floats, gained: Floats) -> AccountBlock:
+    """The block after each of (k, symbols) moves of what underlies the symbols, by which a unit of each position gained
+    (k, p) dollars: a symbol and an account are one for each move."""
+    market, k = block.terms, len(shares)
     assert market is not None
-    share = np.maximum(move * market.beta, -1.0)
-    price = np.where(market.type == OPTION, market.price, market.price * (1.0 + share))
+    held, place = np.unique(np.stack([block.symbols, market.underlying[block.symbols]]), return_inverse=True)
+    first = np.arange(k)[:, None] * len(held)
+    own = market.at(held)
+    price = np.where(own.type == OPTION, own.price, own.price * (1.0 + shares[:, held]))
     option = market.type[block.symbols] == OPTION
-    gained = _gains(block, share[None])[0]
-    own = np.where(option, block.price + gained, block.price * (1.0 + share[block.symbols]))
-    price[block.symbols[option]] = own[option]
+    positions = np.where(option, block.price + gained, block.price * (1.0 + shares[:, block.symbols]))
+    symbols = place.reshape(2, -1)[0]
+    price[:, symbols[option]] = positions[:, option]
+    terms = Terms(*(np.tile(getattr(own, name), k) for name in Terms.__slots__))
+    underlying = np.searchsorted(held, own.underlying) + first
     # What was published is around the price of today: where that moves, the model says it.
-    published = None if block.published is None else np.where(share == 0.0, block.published, np.nan)
-    return replace(block, price=own, terms=replace(market, price=price), published=published)
+    published = None
+    if block.published is not None:
+        published = np.where(shares[:, None, held] == 0.0, block.published[:, held], np.nan)
+        published = np.concatenate([*published], axis=1)
+    return block.repeated(
+        k,
+        symbols=(symbols + first).ravel(),
+        price=positions.ravel(),
+        terms=replace(terms, underlying=underlying.ravel(), price=price.ravel()),
+        published=published,
+    )

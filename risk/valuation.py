@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from risk.amounts import Floats, Ints, ticks
 from risk.block import AccountBlock
@@ -14,6 +13,8 @@ from risk.terms import CONVERTIBLE, OPTION, SECURITY_FUTURE, Terms, years_until
 
 #: Volatilities that an implied one is looked for between; without one an option is worth what it is in the money.
 LOWEST, _HIGHEST = 0.01, 10.0
+#: Microseconds: theoretical values are those of the minute's beginning, for most ticks leave most options as they were.
+_MINUTE = 60_000_000
 #: A spot that fell further is as good as nothing.
 _GONE = -0.99
 
@@ -31,7 +32,7 @@ def contracts_of(what: Terms, spot: Floats, instant: int, rate: float) -> Contra
     return Contracts(
         spot=spot,
         strike=what.strike,
-        years=years_until(what.expiry, instant),
+        years=years_until(what.expiry, instant - instant % _MINUTE),
         volatility=what.volatility,
         rate=np.full(len(spot), rate),
         dividend_yield=what.dividend_yield,
@@ -58,7 +59,13 @@ def with_volatilities(block: AccountBlock) -> AccountBlock:
         (rows, price), of = np.unique(pairs, axis=1, return_inverse=True)
         what = market.at(rows.astype(np.int64))
         contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
-        found = imply_volatility(contracts, price)
+
+        def find(places: Ints) -> Floats:
+            return imply_volatility(contracts.at(places), price[places])[None]
+
+        told = np.append(contracts.columns(), price[None], axis=0)
+        every = np.arange(len(price))
+        found = (find(every) if block.memos is None else block.memos.volatilities.columns(told, find))[0]
         volatility[without] = np.where(np.isnan(found), LOWEST, found)[of.ravel()]
     return replace(block, volatility=volatility)
 
@@ -100,13 +107,22 @@ def _values(what: Terms, moves: Floats, block: AccountBlock) -> Floats:
     market, rate = block.terms, block.rules.risk_free_rate
     assert market is not None
     contracts = contracts_of(what, market.price[what.underlying], block.instant, rate)
-    values = values_at(contracts, np.maximum(moves, _GONE))
+    shifts = np.maximum(moves, _GONE)
+
+    def find(places: Ints) -> Floats:
+        return values_at(contracts.at(places), shifts[:, places])
+
+    every, asked = np.arange(len(what.strike)), np.append(contracts.columns(), shifts, axis=0)
+    values = find(every) if block.memos is None else block.memos.values.columns(asked, find)
     nothing = np.where(contracts.american, 1.0, np.exp(-rate * contracts.years)) * contracts.strike
     return np.where(moves > _GONE, values, np.where(contracts.sign < 0, nothing, 0.0))
 
 
 def imply_volatility(contracts: Contracts, price: Floats) -> Floats:
     """(n,) the volatility at which each contract is worth its price, dollars; NaN where there is none."""
+    # It takes 20 MB, which a day without options need not pay.
+    from scipy.optimize import elementwise
+
     still = np.zeros(1)
 
     def excess(volatility: Floats, place: Floats, price: Floats) -> Floats:

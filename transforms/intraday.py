@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -100,21 +98,8 @@ def _levels(
             row = market.rows[posting.symbol]
             units = posting.quantity / 1e6 * float(market.columns["multiplier"][row])
             quantity[: place + 1, block.symbols == row] -= units
-    positions = len(block.symbols)
-    repeated: dict[str, Any] = {
-        name: np.tile(getattr(block, name), count)
-        for name in ("symbols", "price", "beta", "unreliable", "unpriced", "defaulted")
-    }
-    books = replace(
-        block,
-        accounts=np.arange(count),
-        cash=cash,
-        offsets=np.arange(count + 1) * positions,
-        # Millionths are what a book counts in.
-        quantity=np.rint(quantity.ravel() * 1e6) / 1e6,
-        portfolio=np.zeros(count, np.bool_),
-        house=np.zeros((2, count)) if block.house is None else np.repeat(block.house, count, axis=1),
-        **repeated,
-    )
+    # Millionths are what a book counts in.
+    quantity = np.rint(quantity.ravel() * 1e6) / 1e6
+    books = block.repeated(count, quantity=quantity, cash=cash, portfolio=np.zeros(count, np.bool_))
     level, equity = margin_levels(books, intraday)
     return level, equity[-1:]

@@ -25,6 +25,7 @@ from tests.transforms.test_option_days import quote
 
 CONF = Path(__file__).parents[2] / "conf" / "rules"
 FINRA = load_rulebook("finra-4210")
+FINRA_POINTS = {name: list(points) for name, points in FINRA.portfolio.points.items()} if FINRA.portfolio else {}
 SOURCE = "house: a source of the test"
 Sections = dict[str, dict[str, Any]]
 Write = Callable[..., str]
@@ -163,7 +164,19 @@ def test_tiers_rise_to_infinity(write: Write, name: str, bounds: list[float]) ->
         ("parameters", {"severe_move": -0.5}, "severe_move: expected one of spy_moves"),
         ("parameters", {"warning_entry": 0.2}, "warning_release: expected at or above warning_entry"),
         ("parameters", {"long_rate": 0.0}, "long_rate, short_rate: expected above 0"),
-        ("portfolio", {"points": {"equity": [-0.1, 0.1], "broad_index": [0.1]}}, "portfolio.points: expected as many"),
+        ("portfolio", {"points": dict(FINRA_POINTS, equity=[-0.1, 0.1])}, "portfolio.points: expected as many"),
+        ("portfolio", {"points": {"equity": [-0.1, 0.1]}}, "portfolio.points: expected broad_index, equity"),
+        ("portfolio", {"class_of_group": {"SPX": "broad"}}, "portfolio.class_of_group: expected broad_index, equity"),
+        ("options", {"rates": {"equity": 0.2}}, "options.rates: expected broad_index, equity"),
+        ("options", {"minimums": {"equities": 0.1}}, "options.minimums: expected broad_index, equity"),
+        ("stock", {"type_rates": {"FUND": 0.01}}, "stock.type_rates: expected types of instruments, found FUND"),
+        ("stock", {"per_share": float("nan")}, "per_share: expected a number, found nan"),
+        ("house", {"symbol_rates": {"XYZ": -0.5}}, "symbol_rates: expected no negative number, found -0.5"),
+        (
+            "house",
+            {"liquidity": [[1.0, 0.1], [float("inf"), -0.2]]},
+            "liquidity: expected no negative number, found -0.2",
+        ),
         ("portfolio", {"product_group_of": {"SPX": "ELSE"}}, "portfolio.product_offsets: expected one for ELSE"),
     ],
 )
