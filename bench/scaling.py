@@ -17,7 +17,8 @@ import numpy as np
 from pipeline.day import Manifest, sessions_around
 from pipeline.replay import monitor_of
 from risk.book import Book
-from risk.market import LIVE, Market
+from risk.market import Market
+from risk.prices import LIVE
 from transforms.monitor import Monitor
 from transforms.state import ShardState
 

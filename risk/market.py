@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
 from dataclasses import replace
-from operator import gt, itemgetter, lt
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,47 +12,29 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.memo import Memos
+from risk.prices import CLOSE, HALTED, LIVE, MISSING, STALE, Prices
 from risk.rulebook import Rulebook
 from risk.sessions import Sessions
 from risk.terms import Terms, describe
-from risk.ticks import STATUSES, Ticks
+from risk.ticks import Ticks
 
 if TYPE_CHECKING:
     from schemas.inputs import Beta, Instrument
 
 NEVER = np.iinfo(np.int64).max
-MISSING, LIVE, CLOSE, HALTED, STALE = range(5)
-STATE_NAMES = ("MISSING", "LIVE", "CLOSE", "HALTED", "STALE")
-
-#: The kinds of price that are kept of each symbol, and of each of STATUSES the kind and the state that it gives.
-KINDS = ("live", "indicative", "halted")
-_OF_LIVE, _OF_INDICATIVE, _OF_HALTED = range(len(KINDS))
-_KIND = np.array([_OF_LIVE, _OF_HALTED, _OF_INDICATIVE, _OF_LIVE])
-_STATE = np.array([CLOSE, HALTED, LIVE, LIVE], np.int8)
-_A_CLOSE = STATUSES.index("CLOSE")
-_NOTHING = np.iinfo(np.int64).min
-
-#: What a price says: (as_of, sequence, source, price, place of its status, volatility). Of two, the greater is newer.
-Newest = tuple[int, int, str, float, int, float]
-
+#: Microseconds.
+_DAY = 86_400_000_000
 #: By symbol: type, what stands where nothing is known, and the cell that it is written in: ticks change quotes alone.
 _COLUMNS: dict[str, tuple[type, float, str]] = {
     "price": (np.float64, np.nan, "quotes"),
     "status": (np.int8, MISSING, "quotes"),
     "stale_at": (np.int64, NEVER, "quotes"),
     "beta": (np.float64, np.nan, "symbols"),
+    "beta_at": (np.int64, NEVER, "symbols"),
     "volatility": (np.float64, np.nan, "quotes"),
     "multiplier": (np.float64, 1.0, "symbols"),
     "underlying": (np.int64, -1, "symbols"),
     "expiry": (np.int64, NEVER, "symbols"),
-}
-#: By symbol and kind, the kinds of a symbol adjacent.
-_TOLD: dict[str, tuple[type, float]] = {
-    "as_of": (np.int64, _NOTHING),
-    "sequence": (np.int64, 0),
-    "price": (np.float64, np.nan),
-    "status": (np.int8, 0),
-    "volatility": (np.float64, 0.0),
 }
 _LISTS = ("symbols", "beta_from", "scheduled")
 
@@ -77,10 +58,7 @@ class Quotes(NamedTuple):
 class Market:
     """Symbols as rows of columns; a row is opened by the first record that names its symbol.
 
-    told: the newest price of each symbol and kind, live (which a close is, too), indicative or halted, at the place
-    row x kinds + kind. sources: the sources of those that have one, by place. What holds follows from the three, so
-    that no order of arrival can matter: a live price, whatever indicative one there is; a close or an indicative one,
-    whichever is newer; under a halt that is newer still, the price that it keeps.
+    prices: what is told of their prices. columns: what holds. instruments: what a symbol is, by row.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -91,8 +69,7 @@ class Market:
         self.scheduled: list[tuple[int, float, str]] = []
         self.dirty: set[str] = set()
         self.columns: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill, _) in _COLUMNS.items()}
-        self.told: dict[str, NDArray] = {name: np.full(0, fill, kind) for name, (kind, fill) in _TOLD.items()}
-        self.sources: dict[int, str] = {}
+        self.prices = Prices()
         self.instruments: dict[int, Instrument] = {}
         self._described: tuple[Any, Terms] | None = None
         self._memos = ("", Memos())
@@ -109,8 +86,7 @@ class Market:
                 room = max(16, row)
                 for name, (kind, fill, _) in _COLUMNS.items():
                     self.columns[name] = np.append(self.columns[name], np.full(room, fill, kind))
-                for name, (kind, fill) in _TOLD.items():
-                    self.told[name] = np.append(self.told[name], np.full(room * len(KINDS), fill, kind))
+                self.prices.grow(room)
         return row
 
     def quoted(self, row: int) -> bool:
@@ -123,94 +99,27 @@ class Market:
             return np.empty(0, np.int64)
         known = self.rows
         rows = np.array([known[symbol] if symbol in known else self.row(symbol) for symbol in ticks.symbols])
-        order = ticks.oldest_first()[::-1]
-        # Of those of a symbol and kind the newest alone can matter, which is the first here.
-        places, first = np.unique((rows * len(KINDS) + _KIND[ticks.status])[order], return_index=True)
-        chosen = order[first]
-        newer = self._newer(ticks, places, chosen)
-        places, chosen = places[newer], chosen[newer]
-        if not len(places):
-            return places
-        self.dirty.add("quotes")
-        for name, column in self.told.items():
-            column[places] = ticks.told(name)[chosen]
-        self._name_sources(places, [ticks.sources[place] for place in chosen.tolist()])
-        moved = np.unique(places // len(KINDS))
-        self._settle(moved, stale_after)
+        moved = self.prices.take(rows, ticks)
+        if len(moved):
+            self.dirty.add("quotes")
+            self._settle(moved, stale_after)
         return moved
 
-    def _newer(self, ticks: Ticks, places: Ints, chosen: Ints) -> NDArray[np.bool_]:
-        """(places,) whether the chosen ticks are newer than what is told at the places."""
-        # One after another, as tuples are compared; nearly always the first decides.
-        newer, tied = np.zeros(len(places), np.bool_), np.ones(len(places), np.bool_)
-        for ahead, behind in self._compared(ticks, places, chosen):
-            newer |= tied & ahead
-            tied &= ~(ahead | behind)
-            if not tied.any():
-                break
-        return newer
-
-    def _compared(
-        self, ticks: Ticks, places: Ints, chosen: Ints
-    ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-        """By each part of Newest, whether the tick is greater than what is told, and whether it is less."""
-        for name in self.told:
-            if name == "price":
-                new = [ticks.sources[tick] for tick in chosen.tolist()]
-                old = [self.sources.get(place, "") for place in places.tolist()]
-                yield np.array(list(map(gt, new, old))), np.array(list(map(lt, new, old)))
-            column, was = ticks.told(name)[chosen], self.told[name][places]
-            yield column > was, column < was
-
-    def _name_sources(self, places: Ints, sources: list[str]) -> None:
-        if not self.sources and not any(sources):
-            return
-        for place, source in zip(places.tolist(), sources, strict=True):
-            if source:
-                self.sources[place] = source
-            else:
-                self.sources.pop(place, None)
+    def age(self, stale_after: int) -> None:
+        """Find anew when prices turn stale, seconds of session time after they were told."""
+        self.dirty.add("quotes")
+        self._settle(self.prices.known(), stale_after)
 
     def _settle(self, rows: Ints, stale_after: int) -> None:
-        """Find what holds at the rows, of which something new was told."""
-        told, places = self.told, rows * len(KINDS)
-        price, status, as_of, volatility = (
-            told[name][places + _OF_LIVE] for name in ("price", "status", "as_of", "volatility")
-        )
-        others = (told["as_of"][places + kind] != _NOTHING for kind in (_OF_INDICATIVE, _OF_HALTED))
-        for at in np.flatnonzero(np.logical_or(*others)).tolist():
-            price[at], (as_of[at], _, _, _, status[at], volatility[at]) = self._standing(int(rows[at]))
-        self.columns["price"][rows] = price
-        self.columns["status"][rows] = _STATE[status]
-        self.columns["volatility"][rows] = np.where(volatility > 0, volatility, np.nan)
-        self.columns["stale_at"][rows] = self.sessions.after_each(as_of, stale_after * 1_000_000)
-
-    def _standing(self, row: int) -> tuple[float, Newest]:
-        """The price that holds at a row, and what says so."""
-        newest, indicative, halted = (self._told(row * len(KINDS) + kind) for kind in range(len(KINDS)))
-        if indicative and (not newest or (newest[4] == _A_CLOSE and indicative > newest)):
-            newest = indicative
-        if halted > newest:
-            return (newest or halted)[3], halted
-        return newest[3], newest
-
-    def _told(self, place: int) -> Any:
-        """What is told at a place; empty for nothing."""
-        if self.told["as_of"][place] == _NOTHING:
-            return ()
-        as_of, sequence, price, status, volatility = (column[place].item() for column in self.told.values())
-        return as_of, sequence, self.sources.get(place, ""), price, status, volatility
+        """Find what holds at the rows, of which something is told."""
+        price, state, as_of, volatility = self.prices.holding(rows)
+        columns = self.columns
+        columns["price"][rows], columns["status"][rows], columns["volatility"][rows] = price, state, volatility
+        columns["stale_at"][rows] = self.sessions.after_each(as_of, stale_after * 1_000_000)
 
     def ticks(self, arrived_at: int) -> Ticks:
         """What is told of every symbol, as if it arrived at one time, microseconds."""
-        places = np.flatnonzero(self.told["as_of"] != _NOTHING)
-        return Ticks.of(
-            [self.symbols[row] for row in (places // len(KINDS)).tolist()],
-            [self.sources.get(place, "") for place in places.tolist()],
-            arrived_at=np.full(len(places), arrived_at),
-            **{name: column[places] for name, column in self.told.items() if name != "volatility"},
-            volatility=np.where(self.told["volatility"][places] > 0, self.told["volatility"][places], np.nan),
-        )
+        return self.prices.ticks(self.symbols, arrived_at)
 
     def estimate(self, beta: Beta, instant: int) -> int | None:
         """Take a beta if it is the newest by (effective_at, beta); the row, or None if nothing changed at the instant.
@@ -238,7 +147,7 @@ class Market:
         if self.beta_from[row] and (effective_at, beta) <= self.beta_from[row]:
             return None
         self.beta_from[row] = (effective_at, beta)
-        self.columns["beta"][row] = beta
+        self.columns["beta"][row], self.columns["beta_at"][row] = beta, effective_at
         return row
 
     def describe(self, instrument: Instrument) -> int | None:
@@ -285,10 +194,16 @@ class Market:
         return np.where(old, np.int8(STALE), status)
 
     def quotes(self, rules: Rulebook, instant: int) -> Quotes:
-        """Every symbol as of the instant, microseconds; a beta that is not known is the rulebook's default."""
+        """Every symbol as of the instant, microseconds.
+
+        A beta that is not known is the rulebook's default; one that is old is no nearer to zero than that.
+        """
         columns, state = self.columns, self.states(np.arange(len(self.columns["price"])), instant)
-        defaulted = np.isnan(columns["beta"])
-        beta = np.where(defaulted, rules.default_beta, columns["beta"])
+        old = columns["beta_at"] <= instant - rules.beta_stale_after * _DAY
+        defaulted = np.isnan(columns["beta"]) | old
+        beta = np.where(np.isnan(columns["beta"]), rules.default_beta, columns["beta"])
+        if old.any():
+            beta = np.where(old, np.copysign(np.maximum(np.abs(beta), rules.default_beta), beta), beta)
         unreliable = (state == STALE) | (state == HALTED) | (state == MISSING)
         if rules.options is None:
             return Quotes(columns["price"], beta, columns["multiplier"], unreliable, defaulted)
@@ -306,16 +221,20 @@ class Market:
             memos=self._memos[1],
         )
 
-    def turned_stale(self, after: int, until: int) -> NDArray[np.int64]:
-        """Rows whose price became stale, or that expired, in (after, until], microseconds."""
-        ends = (self.columns[name] for name in ("stale_at", "expiry"))
-        return np.flatnonzero(np.logical_or(*((end > after) & (end <= until) for end in ends)))
+    def turned_stale(self, after: int, until: int, rules: Rulebook) -> NDArray[np.int64]:
+        """Rows whose price or beta became stale, or that expired, in (after, until], microseconds."""
+        ended = [(end > after) & (end <= until) for end in self._ends(rules)]
+        return np.flatnonzero(np.logical_or.reduce(ended))
 
-    def next_change(self, after: int) -> int:
-        """When the next price turns stale, option expires or beta becomes effective, microseconds, or NEVER."""
-        ends = (self.columns[name] for name in ("stale_at", "expiry"))
-        ended = min(int(end.min(initial=NEVER, where=end > after)) for end in ends)
+    def next_change(self, after: int, rules: Rulebook) -> int:
+        """When the next price or beta turns stale, option expires or beta becomes effective, microseconds, or NEVER."""
+        ended = min(int(end.min(initial=NEVER, where=end > after)) for end in self._ends(rules))
         return min(ended, self.scheduled[0][0]) if self.scheduled else ended
+
+    def _ends(self, rules: Rulebook) -> tuple[Ints, Ints, Ints]:
+        beta_at = self.columns["beta_at"]
+        stale = np.minimum(beta_at, NEVER - rules.beta_stale_after * _DAY) + rules.beta_stale_after * _DAY
+        return self.columns["stale_at"], self.columns["expiry"], stale
 
     def to_cell(self, cell: str) -> dict:
         """The quotes, or what is known of the symbols, as plain data."""
@@ -325,14 +244,13 @@ class Market:
         }
         if cell == "symbols":
             return found | {name: getattr(self, name) for name in _LISTS}
-        told = {name: column[: rows * len(KINDS)] for name, column in self.told.items()}
-        return found | {"told": told, "sources": self.sources}
+        return found | self.prices.to_cell(rows)
 
     def load(self, cell: dict) -> None:
         """Take what to_cell gave of either."""
         self.columns |= cell["columns"]
         if "told" in cell:
-            self.told, self.sources = cell["told"], cell["sources"]
+            self.prices.load(cell)
             return
         self.symbols, self.scheduled = cell["symbols"], [tuple(beta) for beta in cell["scheduled"]]
         self.beta_from = [tuple(told) for told in cell["beta_from"]]

@@ -20,10 +20,9 @@ TOGETHER = 1_500
 #: one underlying is never near it; for hundreds a proof may take minutes, which would stall all accounts of the shard
 #: (docs/performance.md). A count, not a time, so that every machine stops at the same.
 EFFORT, _LEAST_NODES = 400_000, 100
-#: A search of fewer variables is faster for being simplified first; a larger one, and a relaxed program, is slower.
-_PRESOLVED = 20
-#: Of a larger program one optimum is as good as another: it is always searched by itself.
-_LARGE = 500
+#: Variables searched together: what a search costs is mostly its first node, which ten small programs can share. A
+#: program larger than that is searched by itself, and of one larger still one optimum is as good as another.
+_SEARCHED, _LARGE = 150, 500
 #: A value nearer to a whole number than this is that.
 _WHOLE = 1e-6
 #: Dollars by which an optimum may be missed, in fractions and in whole numbers: those cost whole ticks.
@@ -68,8 +67,12 @@ class Programs:
         failed = self._settle(again, values)
         if len(failed) > 1:
             failed = np.concatenate([self._settle(program, values) for program in np.split(failed, len(failed))])
-        for program in np.union1d(self._divided(values), failed).tolist():
-            values[self.variables[program] : self.variables[program + 1]] = self._searched(program)
+        divided = np.union1d(self._divided(values), failed)
+        sizes = np.diff(self.variables)[divided]
+        for batch in np.split(divided, np.flatnonzero(np.diff((np.cumsum(sizes) - sizes) // _SEARCHED)) + 1):
+            if not self._search(batch, values):
+                for program in np.split(batch, len(batch)):
+                    self._search(program, values)
         return np.where(self.whole, np.rint(values), values)
 
     def _divided(self, values: Floats) -> Ints:
@@ -82,7 +85,7 @@ class Programs:
         variables = slice(self.variables[first], self.variables[end])
         rows = slice(self.rows[first], self.rows[end])
         bounds = (self.matrix[rows, variables], self.least[rows], self.most[rows])
-        return _needed(_optimum(self.cost[variables], bounds))
+        return _needed(_optimum(self.cost[variables], bounds)[0])
 
     def _settle(self, programs: Ints, values: Floats) -> Ints:
         """Put the optima of some programs that have the least `second` into the values; those where that failed."""
@@ -98,25 +101,34 @@ class Programs:
             np.append(self.least[rows], np.full(len(programs), -np.inf)),
             np.append(self.most[rows], most),
         )
-        found = _optimum(self.second[chosen], bounds)
+        found, _ = _optimum(self.second[chosen], bounds)
         if found is None:
             # To stay at an optimum, in numbers that are rounded, may be more than the solver can.
             return programs
         values[chosen] = found
         return programs[:0]
 
-    def _searched(self, program: int) -> Floats:
-        """One program in whole numbers."""
-        variables = slice(self.variables[program], self.variables[program + 1])
-        rows = slice(self.rows[program], self.rows[program + 1])
-        cost, whole = self.cost[variables], self.whole[variables]
-        bounds: list[Any] = [(self.matrix[rows, variables], self.least[rows], self.most[rows])]
-        found = _needed(_optimum(cost, bounds, whole))
-        if not self.tied[program] or len(cost) > _LARGE:
-            return found
-        bounds.append((cost[None], -np.inf, (cost * np.rint(found)).sum() + _HALF_TICK))
-        again = _optimum(self.second[variables], bounds, whole)
-        return found if again is None else again
+    def _search(self, programs: Ints, values: Floats) -> bool:
+        """Put optima of some programs in whole numbers into the values, or the best that was found of a single one;
+        whether they are."""
+        if not len(programs):
+            return True
+        chosen, rows = self._places(self.variables, programs), self._places(self.rows, programs)
+        of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
+        cost, whole = self.cost[chosen], self.whole[chosen]
+        bounds: list[Any] = [(self.matrix[:, chosen][rows], self.least[rows], self.most[rows])]
+        found, proved = _optimum(cost, bounds, whole)
+        if len(programs) > 1 and not proved:
+            return False
+        values[chosen] = _needed(found)
+        tied = self.tied[programs] & (np.diff(self.variables)[programs] <= _LARGE)
+        if tied.any():
+            paid = csr_array((cost, (of, np.arange(len(chosen)))))
+            most = np.bincount(of, cost * np.rint(values[chosen])) + _HALF_TICK
+            bounds.append((paid, np.full(len(programs), -np.inf), most))
+            again, _ = _optimum(np.where(tied[of], self.second[chosen], 0.0), bounds, whole)
+            values[chosen] = values[chosen] if again is None else again
+        return True
 
     @staticmethod
     def _places(starts: Ints, programs: Ints) -> Ints:
@@ -129,8 +141,8 @@ def _needed(found: Floats | None) -> Floats:
     return found
 
 
-def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) -> Floats | None:
-    """The variables of an optimum; none where the solver gave up."""
+def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) -> tuple[Floats | None, bool]:
+    """The variables of an optimum, or the best that was found; none where the solver gave up. Whether it is proved."""
     # It takes 20 MB, which a day without options need not pay.
     from scipy.optimize import milp
 
@@ -140,8 +152,8 @@ def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) 
         integrality=None if whole is None else whole.astype(np.int64),
         options={
             "mip_rel_gap": 0.0,
-            "presolve": whole is not None and len(cost) < _PRESOLVED,
+            "presolve": False,
             "node_limit": max(_LEAST_NODES, EFFORT // len(cost)),
         },
     )
-    return None if found.x is None else np.asarray(found.x)
+    return None if found.x is None else np.asarray(found.x), bool(found.success)

@@ -174,7 +174,8 @@ class HouseRules:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """One version of the rules. Rates and shares are fractions, moves are fractions of price, times are seconds.
+    """One version of the rules. Rates and shares are fractions, moves are fractions of price, times are seconds, of a
+    beta days.
 
     A book without option rules has one rate a side for everything, as the seed has; without portfolio rules its grid
     is tims_moves for everything.
@@ -202,6 +203,7 @@ class Rulebook:
     publish_move: float
     heartbeat: int
     risk_free_rate: float = 0.0
+    beta_stale_after: int = 36_500
     stock: StockRules | None = None
     options: OptionRules | None = None
     initial: InitialRules | None = None

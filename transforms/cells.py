@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 6
+VERSION = 7
 _ARRAY = 1
 
 

@@ -13,7 +13,7 @@ from risk.amounts import Floats
 from risk.block import AccountBlock, Accounts
 from risk.book import Held
 from risk.ladder import LEVELS, level_of
-from risk.market import STATE_NAMES
+from risk.prices import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
 from schemas.scalars import Money, Quantity, Ratio, Time, encode_json

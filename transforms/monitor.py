@@ -158,7 +158,7 @@ class Monitor:
         step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
         deadline = min(
             (state.now // step + 1) * step,
-            state.market.next_change(state.now),
+            state.market.next_change(state.now, rules),
             int(state.ladder.deadlines(rules.persist, state.now)[1].min(initial=NEVER)),
             min((b.effective_at for b in self.rulebooks if b.effective_at > state.now), default=NEVER),
         )
@@ -170,6 +170,8 @@ class Monitor:
     ) -> Generator[Lines, None, list[tuple[Input, str]]]:
         rules = rulebook_at(self.rulebooks, instant)
         before = rules if state.now < 0 else rulebook_at(self.rulebooks, state.now)
+        if rules.stale_after != before.stale_after:
+            state.market.age(rules.stale_after)
         update = self.update.apply(state, records, ticks, rules, instant)
         beats = self.update.heartbeats(state, rules, instant)
         closing = instant == self.horizon

@@ -197,7 +197,7 @@ class UpdatePositions:
         if rules is not before:
             return np.arange(len(state.book.ids))
         mask = np.zeros(len(state.market.columns["stale_at"]), np.bool_)
-        mask[state.market.turned_stale(state.now, instant)] = True
+        mask[state.market.turned_stale(state.now, instant, rules)] = True
         if rules.options is not None:
             state.market.derived(mask)
         holders = state.book.holders(mask) if mask.any() else np.empty(0, np.int64)

@@ -17,7 +17,7 @@ from pipeline.replay import monitor_of
 from pipeline.rules import SECTIONS, load_rulebook, load_rulebooks, sources_of
 from risk import rulebook
 from risk.rulebook import Rulebook, rulebook_at
-from schemas.inputs import Account, Fill, Input, Instrument
+from schemas.inputs import Account, Beta, Fill, Input, Instrument
 from schemas.scalars import Quantity, Time
 from tests import days
 from tests.days import CLOSES, INTERVAL_MS, MANIFEST, at
@@ -310,3 +310,31 @@ def figures(outputs: list[days.Output]) -> dict[tuple[str, int], msgspec.Struct]
     found: list[Any] = [record for topic, record in outputs if topic == "margin.calc.v1"]
     plain = ((own, msgspec.structs.replace(own, event_id="", published_for="ALL")) for own in found)
     return {(own.account_id, own.as_of): same for own, same in plain}
+
+
+@pytest.mark.parametrize(("beta", "exposure"), [(0.4, 1.0), (-0.4, -1.0), (1.8, 1.8)])
+def test_an_old_beta_counts_as_defaulted_from_its_day_on(beta: float, exposure: float) -> None:
+    """With no record of its own: when it turns old is a deadline."""
+    old_at = at(600)
+    told = Beta(symbol="S0", beta=beta, effective_at=Time(old_at - 35 * 86_400 * 10**6), arrived_at=at(2))
+    held = [Account(account_id="A", arrived_at=at(1)), filled("A", "S0", 100, 50.0), quote("S0", 50.0, 5)]
+    found: dict[str, dict[int, Any]] = {"margin.calc.v1": {}, "stress.beta_spy.v1": {}}
+    for topic, record in run([*held, told], [days.FINRA]):
+        found.get(topic, {})[getattr(record, "as_of", 0)] = record
+    assert {at(60), old_at, CLOSES} <= set(found["margin.calc.v1"])
+    for instant, record in found["margin.calc.v1"].items():
+        assert float(record.defaulted_share) == (10**6 if instant >= old_at else 0)
+    by_instant = {at: int(own.beta_weighted_exposure) for at, own in found["stress.beta_spy.v1"].items()}
+    assert by_instant[at(60)] == round(5000 * beta * 10**4)
+    assert by_instant[old_at] == by_instant[CLOSES] == round(5000 * exposure * 10**4)
+
+
+def test_prices_that_are_known_turn_stale_by_the_rules_in_force() -> None:
+    later = dataclasses.replace(days.FINRA, version="later", effective_at=CHANGE, stale_after=60)
+    day = [Account(account_id="A", arrived_at=at(1)), filled("A", "S0", 100, 50.0), quote("S0", 50.0, 500)]
+    shares = {}
+    for topic, record in run(day, [days.FINRA, later]):
+        if topic == "margin.calc.v1":
+            shares[int(record.as_of)] = int(record.stale_share)  # type: ignore[attr-defined]
+    assert shares[at(540)] == 0
+    assert shares[CHANGE] == 10**6

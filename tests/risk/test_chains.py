@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import chains
-from bench.chains import APPLE, INDEX, KINDS, Legs, Priced
+from bench.chains.causes import CAUSES, misses
+from bench.chains.chain import APPLE, INDEX, LEAST_CLOSE, read
+from bench.chains.legs import Legs, legs
+from bench.chains.margins import KINDS, account, margin
+from bench.chains.puts import CENTS, Priced, price_puts
+from bench.chains.smile import smooth_puts
+from bench.chains.tables import VOLUMES, every_miss
 
 MISSING = [str(source.file) for source in (APPLE, INDEX) if not source.file.is_file()]
 PAGE = Path(__file__).parents[2] / "docs" / "rules" / "chains.md"
@@ -18,19 +23,19 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the real option chains a
 
 @pytest.fixture(scope="module")
 def apple() -> Priced:
-    return chains.price_puts(chains.read(APPLE))
+    return price_puts(read(APPLE))
 
 
 @pytest.fixture(scope="module")
 def index() -> Priced:
     """Its closes are middles of quotes, and few of its pairs traded: all are used."""
-    chain = chains.read(INDEX)
-    return chains.price_puts(chain, chain.close >= chains.LEAST_CLOSE)
+    chain = read(INDEX)
+    return price_puts(chain, chain.close >= LEAST_CLOSE)
 
 
 @pytest.fixture(scope="module")
 def apple_legs(apple: Priced) -> Legs:
-    return chains.legs(apple)
+    return legs(apple)
 
 
 def sizes(priced: Priced) -> np.ndarray:
@@ -39,7 +44,7 @@ def sizes(priced: Priced) -> np.ndarray:
 
 def test_the_pairs_are_those_that_traded(apple: Priced, index: Priced) -> None:
     assert len(apple.pairs) == 367
-    assert len(chains.price_puts(index.chain).pairs) == 1
+    assert len(price_puts(index.chain).pairs) == 1
     assert len(index.pairs) == 5
 
 
@@ -70,7 +75,7 @@ def test_dividends_are_what_separates_forwards(apple: Priced) -> None:
 def test_the_more_a_pair_traded_the_less_its_put_is_missed(apple: Priced) -> None:
     """A wrong model would not know how often a contract traded; a late trade does."""
     least = np.minimum(*apple.chain.volume[apple.pairs].T)
-    middle = [np.nanmedian(sizes(apple)[(least >= low) & (least < high)]) for low, high in chains.VOLUMES]
+    middle = [np.nanmedian(sizes(apple)[(least >= low) & (least < high)]) for low, high in VOLUMES]
     assert middle[0] > 1.0
     assert middle[1:] == sorted(middle[1:], reverse=True)
     assert middle[-1] < 0.10
@@ -84,7 +89,7 @@ def test_pairs_of_one_moment_are_within_the_tolerance(apple: Priced, apple_legs:
     assert most.sum() == 14
     assert (cents & share)[most].mean() <= 0.15
     before = apple.chain.expiry[apple.pairs[:, 0]] < np.datetime64(APPLE.dividends[0][0])
-    within = before & (np.abs(apple_legs.broken) <= chains.CENTS) & ~np.isnan(error)
+    within = before & (np.abs(apple_legs.broken) <= CENTS) & ~np.isnan(error)
     assert within.sum() >= 35
     assert np.median(error[within]) <= 0.10
     assert error[within].max() <= 0.30
@@ -98,7 +103,7 @@ def test_quotes_of_one_moment_are_missed_by_cents(index: Priced) -> None:
 
 def test_smooth_volatilities_of_calls_give_the_puts(apple: Priced) -> None:
     """With the noise of single trades gone from both sides, near the money."""
-    at, by_call, by_put = chains.smooth_puts(apple)
+    at, by_call, by_put = smooth_puts(apple)
     error = np.abs(by_call - apple.chain.close[at])
     traded = apple.chain.volume[at] >= 1_000
     assert np.median(error[traded]) <= 0.05
@@ -107,9 +112,9 @@ def test_smooth_volatilities_of_calls_give_the_puts(apple: Priced) -> None:
 
 
 def test_every_miss_has_a_cause_in_the_data(apple: Priced, index: Priced) -> None:
-    causes = [cause for priced in (apple, index) for _, _, cause in chains.misses(priced)]
-    assert {cause.name for cause in causes} <= set(chains.CAUSES) - {"unknown"}
-    beyond_both = [cause for _, beyond, cause in chains.misses(apple) if beyond == "both"]
+    causes = [cause for priced in (apple, index) for _, _, cause in misses(priced)]
+    assert {cause.name for cause in causes} <= set(CAUSES) - {"unknown"}
+    beyond_both = [cause for _, beyond, cause in misses(apple) if beyond == "both"]
     without_a_model = [cause for cause in beyond_both if {"p", "n"} & set(cause.shown)]
     assert 220 <= len(beyond_both) <= 240
     assert len(without_a_model) >= 0.8 * len(beyond_both)
@@ -119,7 +124,7 @@ def test_the_page_has_every_miss(apple: Priced, index: Priced) -> None:
     """But for a few that a change of the model by a cent moves across the line."""
     text, missing = PAGE.read_text(), []
     for priced in (apple, index):
-        rows = [line.split(" | ")[:4] for line in chains.every_miss(priced).splitlines()[2:]]
+        rows = [line.split(" | ")[:4] for line in every_miss(priced).splitlines()[2:]]
         missing += [row for row in rows if " | ".join(row) not in text]
     assert len(missing) <= 4, missing
 
@@ -136,7 +141,7 @@ def cases(apple: Priced, index: Priced) -> Iterator[tuple[str, Priced, str | Non
 def test_a_chain_is_margined_line_by_line(apple: Priced, index: Priced, regime: str) -> None:
     for kind, priced, day in cases(apple, index):
         expiry = None if day is None else np.datetime64(day)
-        found = chains.margin([chains.account(priced, kind, regime, expiry)])
+        found = margin([account(priced, kind, regime, expiry)])
         assert found.exact, (kind, day)
         assert found.requirement > 0
         if regime == "PORTFOLIO":
@@ -147,7 +152,7 @@ def test_a_chain_is_margined_line_by_line(apple: Priced, index: Priced, regime: 
 
 def test_portfolio_margin_of_the_index_is_below_that_of_strategies(index: Priced) -> None:
     """53 contracts: at least $37.50 a contract held short."""
-    found = [chains.margin([chains.account(index, "short", regime)]) for regime in ("PORTFOLIO", "STRATEGY")]
+    found = [margin([account(index, "short", regime)]) for regime in ("PORTFOLIO", "STRATEGY")]
     assert [one.contracts for one in found] == [53, 53]
     assert found[0].minimum == 53 * 37.5
     assert found[0].minimum < found[0].requirement < found[1].requirement
@@ -155,9 +160,9 @@ def test_portfolio_margin_of_the_index_is_below_that_of_strategies(index: Priced
 
 def test_every_contract_of_the_stock_is_margined(apple: Priced) -> None:
     """1,244 in one account on portfolio margin; strategies pair an expiry at a time."""
-    whole = chains.margin([chains.account(apple, "short", "PORTFOLIO")])
+    whole = margin([account(apple, "short", "PORTFOLIO")])
     days = np.unique(apple.chain.expiry[apple.chain.volume > 0])
-    parts = chains.margin([chains.account(apple, "short", "STRATEGY", day) for day in days])
+    parts = margin([account(apple, "short", "STRATEGY", day) for day in days])
     assert whole.exact
     assert parts.exact
     assert whole.contracts == parts.contracts == 1_244

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risk.market import CLOSE as CLOSED
-from risk.market import HALTED, LIVE, Market
+from risk.market import Market
+from risk.prices import CLOSE as CLOSED
+from risk.prices import HALTED, LIVE
 from risk.sessions import Sessions
 from risk.ticks import STATUSES, Ticks, joined_ticks
 from transforms.cells import decode_cell, encode_cell

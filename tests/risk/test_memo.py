@@ -15,7 +15,7 @@ from risk.margin import compute_margin
 from risk.memo import Memo, Memos
 from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
-from tests.risk.test_pairing import any_book, block_of
+from tests.risk.partitions import any_book, block_of
 
 #: Of the underlyings, from one instant to the next: mostly none moves.
 MOVES = st.sampled_from([0.0, 0.0, 0.0, 0.001, -0.03])
