@@ -73,8 +73,10 @@ def calculate_file(path: Path, theoretical: Path | None = None, what_if: Sequenc
 
 @contextmanager
 def _own_output() -> Iterator[None]:
-    """Keep the solver off standard output, which is for the figures: HiGHS prints a line of its own when the search of a
-    large book meets trouble, whatever it is told."""
+    """Keep the solver off standard output, which is for the figures.
+
+    HiGHS prints a line of its own when the search of a large book meets trouble, whatever it is told.
+    """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
