@@ -21,7 +21,7 @@ Parameters = dict[str, Parameter[Any]]
 #: Parameters that may be negative.
 _SIGNED = {"spy_moves", "tims_moves", "severe_move", "points", "risk_free_rate", "default_beta"}
 #: The sections of a file whose parameters stand beside each other in a Rulebook of their own.
-SECTIONS = ("stock", "options", "initial", "portfolio", "intraday", "house")
+SECTIONS = ("stock", "options", "initial", "portfolio", "intraday", "calls", "liquidation", "house")
 
 
 class RulebookFile(pydantic.BaseModel, extra="forbid"):
@@ -36,6 +36,8 @@ class RulebookFile(pydantic.BaseModel, extra="forbid"):
     initial: Parameters | None = None
     portfolio: Parameters | None = None
     intraday: Parameters | None = None
+    calls: Parameters | None = None
+    liquidation: Parameters | None = None
     house: Parameters | None = None
 
     def sections(self) -> dict[str, Parameters]:

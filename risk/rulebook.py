@@ -141,6 +141,47 @@ class IntradayRules:
 
 
 @dataclass(frozen=True, slots=True)
+class CallRules:
+    """Calls by their type, see risk.calls.
+
+    Fields:
+      due: sessions after the one that a call is of, at whose close it is due. cures: what covers a call.
+      minor: dollars; a call of no more is not made.
+      close_delay: seconds after a session's close at which its official closes are in.
+      liquidations: so many in period_days, to meet calls, and the account is restricted for restriction_days; calendar.
+    """
+
+    due: Mapping[str, int]
+    cures: Mapping[str, tuple[str, ...]]
+    minor: ByName
+    close_delay: int
+    liquidations: int
+    period_days: int
+    restriction_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationRules:
+    """How a liquidation is sized and sold, see risk.liquidation.
+
+    Fields:
+      buffer: share of the requirement that equity is to be above it after.
+      cost_rate, cost_per_order: of what is traded, and dollars an order. lot: units of stock that are traded together.
+      volume_share: of a day's average volume that an order may be. price_band: share of its price that a limit is off.
+      cooldown: seconds between two proposals of an account. automatic: whether a proposal needs no approval.
+    """
+
+    buffer: float
+    cost_rate: float
+    cost_per_order: float
+    lot: int
+    volume_share: float
+    price_band: float
+    cooldown: int
+    automatic: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HouseRules:
     """What a firm asks for beyond FINRA's minimum: rates that a position must at least be margined at, and add-ons.
 
@@ -209,6 +250,8 @@ class Rulebook:
     initial: InitialRules | None = None
     portfolio: PortfolioRules | None = None
     intraday: IntradayRules | None = None
+    calls: CallRules | None = None
+    liquidation: LiquidationRules | None = None
     house: HouseRules = HouseRules()
 
     def __post_init__(self) -> None:
