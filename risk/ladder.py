@@ -51,7 +51,21 @@ class Decision:
     cushion: Floats
 
 
-def decide(block: Accounts, flags: Flags, deficient_since: Ints) -> Decision:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What beside its figures decides on an account, (n,) each: whether a call of it is overdue, and whether it is
+    restricted, or exempt from restriction and liquidation, by a practice or an operator."""
+
+    overdue: NDArray[np.bool_]
+    restricted: NDArray[np.bool_]
+    exempt: NDArray[np.bool_]
+
+    def at(self, places: Ints) -> Marks:
+        """Those at the places."""
+        return Marks(self.overdue[places], self.restricted[places], self.exempt[places])
+
+
+def decide(block: Accounts, flags: Flags, deficient_since: Ints, marks: Marks | None = None) -> Decision:
     """Move every account of the block up or down the ladder.
 
     Each level holds while its entry line is crossed, and from then until its release line is reached, so that an
@@ -63,13 +77,19 @@ def decide(block: Accounts, flags: Flags, deficient_since: Ints) -> Decision:
     cushion = cushion_of(measures["equity"], measures["requirement"])
     # Most are on no level and beyond every entry line: they stay there.
     near = (flags != 0) | (deficient_since >= 0) | (cushion < rules.warning_entry) | (measures["severe_equity"] < 0)
+    if marks is None:
+        none = np.zeros(len(near), np.bool_)
+        marks = Marks(none, none, none)
+    near |= marks.overdue | marks.restricted
     found = Decision(np.zeros_like(flags), np.full_like(deficient_since, -1), cushion)
     at = np.flatnonzero(near)
-    found.flags[at], found.deficient_since[at] = _decided(block.at(at), cushion[at], flags[at], deficient_since[at])
+    found.flags[at], found.deficient_since[at] = _decided(
+        block.at(at), cushion[at], flags[at], deficient_since[at], marks.at(at)
+    )
     return found
 
 
-def _decided(block: Accounts, cushion: Floats, flags: Flags, deficient_since: Ints) -> tuple[Flags, Ints]:
+def _decided(block: Accounts, cushion: Floats, flags: Flags, deficient_since: Ints, marks: Marks) -> tuple[Flags, Ints]:
     rules, measures = block.rules, block.measures
     equity, requirement, severe = measures["equity"], measures["requirement"], measures["severe_equity"]
     reliable = measures["stale_share"] <= rules.max_stale_share
@@ -84,14 +104,24 @@ def _decided(block: Accounts, cushion: Floats, flags: Flags, deficient_since: In
     lines = (
         (WARNING, cushion < rules.warning_entry, cushion >= rules.warning_release),
         (MARGIN_CALL, deficient, met),
-        (RESTRICTION, severe < 0, severe >= np.rint(rules.restriction_release * requirement)),
-        (LIQUIDATION, deficient & persisted, met),
+        (
+            RESTRICTION,
+            ((severe < 0) & ~marks.exempt) | marks.restricted,
+            ((severe >= np.rint(rules.restriction_release * requirement)) | marks.exempt) & ~marks.restricted,
+        ),
+        (
+            LIQUIDATION,
+            ((deficient & persisted) | marks.overdue) & ~marks.exempt,
+            (met & ~marks.overdue) | marks.exempt,
+        ),
     )
     now = np.zeros_like(flags)
     for level, entry, release in lines:
         active = (flags & level) != 0
         if level & SEVERE:
-            now |= np.where(entry & ~active & ~reliable, REVIEW, 0).astype(np.uint8)
-            entry = entry & (reliable | active)
+            # What an operator or a due time decided rests on no price of now.
+            told = marks.overdue if level == LIQUIDATION else marks.restricted if level == RESTRICTION else False
+            now |= np.where(entry & ~active & ~reliable & ~told, REVIEW, 0).astype(np.uint8)
+            entry = entry & (reliable | active | told)
         now |= np.where(entry | (active & ~(release & priced)), level, 0).astype(np.uint8)
     return now, since.astype(np.int64)

@@ -106,10 +106,10 @@ def itemize_margin(block: AccountBlock, found: Lines | None = None) -> None:
 
     found: the lines of the block, where they are known already.
     """
-    maintenance, addon, net = _compute(block, found)
+    maintenance, net = _compute(block, found)
     add = block.measures
     gross = add["gross"]
-    add["maintenance"], add["addon"] = maintenance, addon
+    add["maintenance"] = maintenance
     add["long_market_value"] = (gross + net) / 2
     add["short_market_value"] = (gross - net) / 2
     if block.rules.options is not None:
@@ -120,8 +120,8 @@ def itemize_margin(block: AccountBlock, found: Lines | None = None) -> None:
     add["excluded"] = block.sums_where(block.unpriced, block.quantity != 0)
 
 
-def _compute(block: AccountBlock, found: Lines | None = None) -> tuple[Floats, Floats, Floats]:
-    """Add the measures of compute_margin; (n,) each: maintenance, add-on and net value, in ticks."""
+def _compute(block: AccountBlock, found: Lines | None = None) -> tuple[Floats, Floats]:
+    """Add the measures of compute_margin; (n,) each: maintenance and net value, in ticks."""
     add = block.measures
     values = ticks(block.values)
     if block.rules.options is None:
@@ -135,10 +135,10 @@ def _compute(block: AccountBlock, found: Lines | None = None) -> tuple[Floats, F
         )
         gross, net = block.sums(np.abs(values)), block.sums(values)
         worth = found.sums(found.equity, accounts)
-    add["gross"] = gross
+    add["gross"], add["addon"] = gross, addon
     add["requirement"] = maintenance + addon
     add["equity"] = block.cash + worth
     add["excess"] = add["equity"] - add["requirement"]
     add["stale_share"] = share(block.sums_where(block.unreliable, np.abs(values)), gross)
     add["unpriced_shorts"] = block.sums_where(block.unpriced, block.quantity < 0)
-    return maintenance, addon, net
+    return maintenance, net

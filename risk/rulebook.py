@@ -148,7 +148,8 @@ class CallRules:
       due: sessions after the one that a call is of, at whose close it is due. cures: what covers a call.
       minor: dollars; a call of no more is not made.
       close_delay: seconds after a session's close at which its official closes are in.
-      liquidations: so many in period_days, to meet calls, and the account is restricted for restriction_days; calendar.
+      liquidations, failures: so many calls met by liquidation, or intraday deficits not met when due, in period_days,
+        and the account is restricted for restriction_days; calendar days.
     """
 
     due: Mapping[str, int]
@@ -156,6 +157,7 @@ class CallRules:
     minor: ByName
     close_delay: int
     liquidations: int
+    failures: int
     period_days: int
     restriction_days: int
 

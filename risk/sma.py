@@ -43,6 +43,24 @@ def marked(sma: Floats, excess: Floats) -> Floats:
     return np.maximum(sma, excess)
 
 
+def at_close(
+    sma: Floats, cash: Floats, opened: Floats, closed: Floats, spent: Floats, excess: Floats, rules: InitialRules
+) -> tuple[Floats, Floats]:
+    """SMA at the close, and the Regulation T call, after a day's cash and trades.
+
+    Args:
+      sma: (n,) at the last close. cash: (n,) paid in, less withdrawals, without what covered an older call. opened,
+        closed: (n,) values as in after_trade. spent: (n,) of what was released, what covered an older call. excess: (n,)
+        Regulation T excess at the close.
+
+    Returns:
+      (n,) SMA; (n,) call. All in ticks.
+    """
+    sold = np.maximum(closed - spent / rules.long_rate, 0.0)
+    left, call = after_trade(after_cash(sma, cash), opened, sold, excess, rules)
+    return marked(left, excess), call
+
+
 def buying_power(sma: Floats, rules: InitialRules) -> Floats:
     """What may be bought without a deposit; ticks."""
     return np.rint(np.maximum(sma, 0.0) / rules.long_rate)

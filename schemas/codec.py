@@ -131,10 +131,11 @@ _SCALARS: dict[type, Any] = {
 
 def avro_schema(record: type) -> dict[str, Any]:
     """The Avro schema of a record type; tuples of mixed types become records of their places."""
-    return _schema_of(record, record.__name__)  # type: ignore[no-any-return]
+    return _schema_of(record, record.__name__, set())  # type: ignore[no-any-return]
 
 
-def _schema_of(kind: Any, name: str) -> Any:
+def _schema_of(kind: Any, name: str, named: set[str]) -> Any:
+    """named: the records that were described; a second time their name stands for them."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if kind in _SCALARS:
@@ -143,17 +144,20 @@ def _schema_of(kind: Any, name: str) -> Any:
     if origin is Literal:
         return "string"
     if origin in (Union, UnionType):
-        return ["null", *(_schema_of(arm, name) for arm in args if arm is not NoneType)]
+        return ["null", *(_schema_of(arm, name, named) for arm in args if arm is not NoneType)]
     if origin is tuple:
         if args[-1] is not Ellipsis:
             raise TypeError(f"{name}: a tuple of mixed types has no Avro form; give it a record")
-        return {"type": "array", "items": _schema_of(args[0], name)}
+        return {"type": "array", "items": _schema_of(args[0], name, named)}
     if origin is dict:
-        return {"type": "map", "values": _schema_of(args[1], name)}
+        return {"type": "map", "values": _schema_of(args[1], name, named)}
+    if kind.__name__ in named:
+        return f"margin.{kind.__name__}"
+    named.add(kind.__name__)
     hints = get_type_hints(kind, include_extras=True)
     fields = []
     for field in msgspec.structs.fields(kind):
-        spec = {"name": field.name, "type": _schema_of(hints[field.name], field.name.capitalize())}
+        spec = {"name": field.name, "type": _schema_of(hints[field.name], field.name.capitalize(), named)}
         if field.default is None:
             spec["default"] = None
         fields.append(spec)

@@ -32,6 +32,8 @@ Type = Literal[
     "EXEMPT_FUND",
 ]
 Regime = Literal["STRATEGY", "PORTFOLIO", "GOOD_FAITH"]
+CallType = Literal["REG_T", "MAINTENANCE", "HOUSE", "CONCENTRATION", "MINIMUM_EQUITY", "PORTFOLIO_MARGIN", "INTRADAY"]
+Means = Literal["DEPOSIT", "TRADE", "APPRECIATION"]
 Method = Literal["ordinary", "blume", "vasicek"]
 Class = Literal["equity", "narrow_index", "broad_index", "high_cap_broad_index"]
 
@@ -211,6 +213,53 @@ class IntradayPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     changes: tuple[IntradayChange, ...]
 
 
+class OpenCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call that is not at its end (risk.calls). initial + increased = covered + cancelled + what is due.
+
+    call_id: of its first event, that all of them carry. event_id: of the last one. level: intraday margin level when it
+    was opened, of an intraday call. rests_on: the book of its opening instant. extended_by: who moved when it is due.
+    """
+
+    call_id: Id
+    event_id: str
+    type: CallType
+    state: Literal["OPEN", "EXTENDED", "EXPIRED"] = "OPEN"
+    opened_at: Time
+    due_at: Time
+    initial: Money
+    increased: Money = Money(0)
+    covered: dict[Means, Money] = {}
+    cancelled: Money = Money(0)
+    level: Money = Money(0)
+    rests_on: OpenedOn | None = None
+    extended_by: str | None = None
+
+
+class Practice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call that was met by liquidation, or a deficit that was not met by its due time: what a practice is made of."""
+
+    at: Time
+    type: CallType
+    how: Literal["LIQUIDATED", "UNMET"]
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an account stands beside the ladder: its calls, what builds a practice, and until when it is restricted, or
+    exempt from restriction and liquidation.
+
+    sma: the special memorandum account at the last close. cash: paid in since then, less what covered a Regulation T
+    call; spent: what sales since then covered of one.
+    """
+
+    calls: tuple[OpenCall, ...] = ()
+    practice: tuple[Practice, ...] = ()
+    restricted_until: Time | None = None
+    exempt_until: Time | None = None
+    sma: Money = Money(0)
+    cash: Money = Money(0)
+    spent: Money = Money(0)
+
+
 class Snapshot(Input, frozen=True, kw_only=True):
     """An account's whole state at its instant, in place of what was there; records before the cut are then ignored."""
 
@@ -218,7 +267,6 @@ class Snapshot(Input, frozen=True, kw_only=True):
     as_of: Time
     positions: tuple[SnapshotPosition, ...] = ()
     cash: Money = Money(0)
-    sma: Money = Money(0)
     fills: tuple[SnapshotFill, ...] = ()
     cash_ids: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
@@ -231,16 +279,17 @@ class Snapshot(Input, frozen=True, kw_only=True):
     house_long_rate: Rate | None = None
     house_short_rate: Rate | None = None
     intraday: IntradayPath | None = None
+    standing: Standing | None = None
 
 
 class Override(Input, frozen=True, kw_only=True):
-    """An operator's decision on an account, with who, who else, why and until when."""
+    """An operator's decision on an account: who, who else, why, until when. target: the call_id that it is of."""
 
     override_id: Id
     account_id: Id
     operator: Id
     approver: Id | None = None
     reason: str
-    action: Literal["EXTEND", "WAIVE", "RESTRICT", "RELEASE", "APPROVE", "REJECT"]
+    action: Literal["EXTEND", "WAIVE", "EXEMPT", "RESTRICT", "RELEASE", "APPROVE", "REJECT"]
     target: str | None = None
     expires_at: Time | None = None

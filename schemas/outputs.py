@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from schemas.inputs import IntradayChange, PricedPosition
+from schemas.inputs import CallType, IntradayChange, Means, PricedPosition, Rate, Regime
 from schemas.scalars import Money, Ratio, Time
 
+Basis = Literal["CLOSE", "REALTIME"]
 Level = Literal["NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION"]
 
 
@@ -89,7 +90,11 @@ class StressTims(Event, frozen=True, kw_only=True):
 
 
 class AccountState(Event, frozen=True, kw_only=True):
-    """Where an account stands: its level, the clocks that run, and what it holds."""
+    """Where an account stands: its level, the clocks that run, what it holds, and by what terms it is margined.
+
+    With instruments.v1 and prices.v1 it is enough to value the account anew. The terms are null in states of before
+    they were told, and a house rate where the house asks for none.
+    """
 
     level: Level
     since: Time | None
@@ -99,12 +104,16 @@ class AccountState(Event, frozen=True, kw_only=True):
     excess: Money
     open_events: tuple[str, ...]
     positions: tuple[PricedPosition, ...]
+    cash: Money | None = None
+    margin_type: Regime | None = None
+    house_long_rate: Rate | None = None
+    house_short_rate: Rate | None = None
 
 
 class Alert(Event, frozen=True, kw_only=True):
     """Something a person should see: a change of level, a review, a provisional account, an unpriced short."""
 
-    kind: Literal["LEVEL", "REVIEW", "PROVISIONAL_ACCOUNT", "UNPRICED_SHORT", "LATE_RECORD"]
+    kind: Literal["LEVEL", "REVIEW", "PROVISIONAL_ACCOUNT", "UNPRICED_SHORT", "LATE_RECORD", "OVERRIDE_REFUSED"]
     level: Level
     previous_level: Level
     message: str
@@ -124,11 +133,23 @@ class Consequence(Event, frozen=True, kw_only=True):
 
 
 class MarginCall(Consequence, frozen=True, kw_only=True):
-    """A margin call: opened, met, or cancelled by a correction."""
+    """A step in the life of a margin call (risk.calls); cause_id is the call's own, the same in all its steps.
 
-    status: Literal["OPENED", "MET", "CANCELLED"]
+    amount: what is still due after the step. called = covered + cancelled + amount. by: what covered this step.
+    extended_by: the operator who moved when it is due.
+    """
+
+    status: Literal["OPENED", "INCREASED", "COVERED", "MET", "EXTENDED", "EXPIRED", "REDUCED", "CANCELLED", "WAIVED"]
+    type: CallType
+    basis: Basis
     amount: Money
-    due_at: Time | None = None
+    called: Money
+    covered: Money = Money(0)
+    cancelled: Money = Money(0)
+    by: Means | None = None
+    occurred_at: Time
+    due_at: Time
+    extended_by: str | None = None
 
 
 class Restriction(Consequence, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 7
+VERSION = 8
 _ARRAY = 1
 
 

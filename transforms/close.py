@@ -69,7 +69,6 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "as_of": closing,
         "positions": position_texts(SnapshotPosition, state, held, len(rows), [closes, nothing]),
         "cash": money_texts(book.cash[rows].astype(np.float64)),
-        "sma": money_texts(np.zeros(())),
         "fills": _fill_texts(ledgers),
         "cash_ids": [msgspec.json.encode(sorted(own.cash)) for own in ledgers],
         "levels": plain_texts([name for name, flag in KEPT.items() if flags & flag] for flags in ladder.flags[rows]),
@@ -80,6 +79,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "cut": closing,
         "margin_type": few_texts([REGIMES[own] for own in book.regime[rows].tolist()]),
         "intraday": [msgspec.json.encode(state.paths.get(row), enc_hook=encode_json) for row in accounts],
+        "standing": [msgspec.json.encode(state.standing.get(row), enc_hook=encode_json) for row in accounts],
         **dict(zip(("house_long_rate", "house_short_rate"), map(_rate_texts, book.house[:, rows]), strict=True)),
     }
     return filled(form_of(Snapshot), len(rows), [columns[field] for field in Snapshot.__struct_fields__])

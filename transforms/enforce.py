@@ -22,11 +22,13 @@ from risk.ladder import (
 )
 from risk.rulebook import Rulebook, rulebook_at
 from schemas.scalars import Time
+from transforms.calls import Calls
 from transforms.close import close_day
 from transforms.events import RULES, Events, Out
 from transforms.figures import figures_of, money
 from transforms.lines import PAGE, Lines, lines_by_topic
-from transforms.openings import corrected, holds, opening_of
+from transforms.openings import corrected, holds, opening_of, revalued
+from transforms.overrides import decided
 from transforms.positions import Update
 from transforms.state import ShardState
 
@@ -51,13 +53,18 @@ class Enforce:
     publish_all: bool = False
 
     def __call__(
-        self, state: ShardState, block: Accounts, update: Update, beats: np.ndarray, closing: bool
+        self, state: ShardState, block: Accounts, update: Update, beats: np.ndarray, *, closing: bool, assessed: bool
     ) -> Iterator[Lines]:
-        """Everything that follows from the block: the events account by account in row order, then the figures."""
+        """Everything that follows from the block: the events account by account in row order, then the figures.
+
+        closing: the day ends. assessed: official closes are in; then the block is of all accounts.
+        """
         ladder, rows, events = state.ladder, block.accounts, Events(state, block)
         old = ladder.flags[rows]
         said = list(self._cancel(events, update))
-        decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows])
+        said.extend(self._called(events, update, assessed=assessed))
+        marks = state.standing.marks(rows, block.instant)
+        decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows], marks)
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
         changed = (decision.flags != old) | (decision.flags != ladder.flags[rows])
         clocked = (decision.deficient_since >= 0) != (ladder.deficient_since[rows] >= 0)
@@ -100,9 +107,20 @@ class Enforce:
             yield events.alert(place(account), "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
         for account, record in update.late:
             yield events.journal(place(account), "LATE", None, {"arrived_at": Time(record.arrived_at or 0).text()})
+
+    def _called(self, events: Events, update: Update, *, assessed: bool) -> Iterator[Out]:
+        """What operators decided, what deposits and trades cover of calls, and the assessment of official closes."""
+        own, block, rules = Calls(events), events.block, events.block.rules.calls
         for account, override in update.overrides:
-            facts = {name: str(getattr(override, name)) for name in ("override_id", "operator", "action", "reason")}
-            yield events.journal(place(account), "OVERRIDE", override.override_id, facts)
+            yield from decided(own, block.place(account), override)
+        if rules is None:
+            return
+        yield from own.booked(update, rules)
+        if assessed:
+            quotes = events.state.market.quotes(block.rules, block.instant)
+            for first in range(0, len(block.accounts), PAGE):
+                rows = block.accounts[first : first + PAGE]
+                yield from own.assessed(events.state.book.block(rows, quotes, block.rules, block.instant), rules)
 
     def _publish(
         self, state: ShardState, block: Accounts, changed: np.ndarray, beating: np.ndarray, closing: bool
@@ -141,9 +159,13 @@ class Enforce:
             is_open = level in ladder.opened.get(account, {})
             if bool(new & level) == is_open:
                 continue
-            event = events.end(at, level) if is_open else events.open(at, level)
-            causes.append(event[1].event_id)
-            yield event
+            if level == MARGIN_CALL:
+                call = Calls(events)
+                found = list(call.released(at) if is_open else call.entered(at))
+            else:
+                found = [events.end(at, level) if is_open else events.open(at, level)]
+            causes.extend(event.event_id for _, event in found)
+            yield from found
         facts = {
             "level_before": LEVELS[before],
             "level_after": LEVELS[after],
@@ -186,7 +208,17 @@ class Enforce:
                 del opened[DEFICIENCY]
             for level in sorted(ended - {DEFICIENCY}):
                 ladder.flags[account] &= ~np.uint8(level)
-                yield events.end(at, level, "CANCELLED")
+                if level == MARGIN_CALL:
+                    yield from Calls(events).released(at, "CANCELLED")
+                else:
+                    yield events.end(at, level, "CANCELLED")
+            for call in state.standing.of(account).calls:
+                undone = [p for p in postings if p.corrects is not None and p.corrects <= call.opened_at]
+                if call.rests_on is not None and undone:
+                    rests_on = corrected(call.rests_on, undone, state, account)
+                    rules = rulebook_at(self.rulebooks, int(call.opened_at))
+                    before, after = (revalued(own, rules, state, account) for own in (call.rests_on, rests_on))
+                    yield from Calls(events).corrected(at, call, rests_on, before, after)
             state.dirty.update(("ladder", "chains"))
             facts = {
                 "postings": "; ".join(f"{p.symbol} {p.quantity / 1e6:+g} cash {money(p.cash)}" for p in postings),

@@ -19,7 +19,7 @@ from transforms.state import ShardState
 #: A topic and its record.
 Out = tuple[str, Any]
 
-TOPIC_OF = {MARGIN_CALL: "margin.calls.v1", RESTRICTION: "restrictions.v1", LIQUIDATION: "liquidations.v1"}
+TOPIC_OF = {RESTRICTION: "restrictions.v1", LIQUIDATION: "liquidations.v1"}
 
 RULES = {
     WARNING: "cushion below the warning line",
@@ -71,61 +71,69 @@ class Events:
         return "audit.v1", record
 
     def open(self, at: int, level: int) -> Out:
-        """Open the consequence of a level, and keep what it rests on."""
+        """Open the restriction or the liquidation of an account, and keep what it rests on."""
         block, measures, account = self.block, self.block.measures, int(self.block.accounts[at])
-        shortfall = Money.within(-measures["excess"][at])
+        shortfall = Money.within(max(0.0, -measures["excess"][at]))
         envelope = self._envelope(at, level, None)
-        if level == MARGIN_CALL:
-            due = self.state.market.sessions.close_after(block.instant, block.rules.call_due_sessions)
-            event: Any = outputs.MarginCall(**envelope, status="OPENED", amount=shortfall, due_at=Time(due))
-        elif level == RESTRICTION:
+        if level == RESTRICTION:
             severe = Money.within(measures["severe_equity"][at])
-            event = outputs.Restriction(**envelope, status="IMPOSED", stressed_equity=severe)
+            event: Any = outputs.Restriction(**envelope, status="IMPOSED", stressed_equity=severe)
         else:
             # Selling x frees rate * x and leaves equity (rules.md section 7): x = D / rate, at most all there is.
             value = np.minimum(np.ceil(shortfall / block.rules.long_rate), measures["gross"][at])
+            since = int(self.state.ladder.deficient_since[account])
             event = outputs.Liquidation(
                 **envelope,
                 status="DUE",
                 deficiency=shortfall,
-                deficient_since=Time(self.state.ladder.deficient_since[account]),
+                deficient_since=None if since < 0 else Time(since),
                 market_value_to_close=Money.within(value),
             )
         event = identified(event)
-        opening = opening_of(self.state, block, at, event.event_id)
-        self.state.ladder.opened.setdefault(account, {})[level] = opening
-        self.state.dirty.add("chains")
+        self.rest(at, level, event.event_id)
         return TOPIC_OF[level], event
 
-    def end(self, at: int, level: int, status: Any = None) -> Out:
-        """Close what is open at the level: met, lifted or cleared, or cancelled by a correction."""
-        account, measures = int(self.block.accounts[at]), self.block.measures
-        opened = self.state.ladder.opened[account].pop(level)
+    def rest(self, at: int, level: int, event_id: str) -> None:
+        """Keep what the opening of a level rests on."""
+        opening = opening_of(self.state, self.block, at, event_id)
+        self.state.ladder.opened.setdefault(int(self.block.accounts[at]), {})[level] = opening
         self.state.dirty.add("chains")
-        envelope = self._envelope(at, level, opened.event_id)
-        amount = Money.within(max(0.0, -measures["excess"][at]))
-        if level == MARGIN_CALL:
-            event: Any = outputs.MarginCall(**envelope, status=status or "MET", amount=amount)
-        elif level == RESTRICTION:
+
+    def forget(self, at: int, level: int) -> str:
+        """The id of what is open at a level, which is no longer."""
+        self.state.dirty.add("chains")
+        return self.state.ladder.opened[int(self.block.accounts[at])].pop(level).event_id
+
+    def end(self, at: int, level: int, status: Any = None) -> Out:
+        """Close a restriction or a liquidation: lifted or cleared, or cancelled by a correction."""
+        measures, envelope = self.block.measures, self._envelope(at, level, self.forget(at, level))
+        if level == RESTRICTION:
             severe = Money.within(measures["severe_equity"][at])
-            event = outputs.Restriction(**envelope, status=status or "LIFTED", stressed_equity=severe)
+            event: Any = outputs.Restriction(**envelope, status=status or "LIFTED", stressed_equity=severe)
         else:
             event = outputs.Liquidation(
                 **envelope,
                 status=status or "CLEARED",
-                deficiency=amount,
+                deficiency=Money.within(max(0.0, -measures["excess"][at])),
                 deficient_since=None,
                 market_value_to_close=Money(0),
             )
         return TOPIC_OF[level], identified(event)
 
     def _envelope(self, at: int, level: int, ends: str | None) -> dict[str, Any]:
-        head = head_of(self.state, self.block, int(self.block.accounts[at]))
+        return self.envelope(at, ends or self.cause(at, str(LEVELS[level.bit_length()])), RULES[level], ends)
+
+    def cause(self, at: int, kind: str) -> str:
+        """The name of what an account causes now, unique by kind and instant."""
+        return f"{self.state.book.ids[int(self.block.accounts[at])]}/{kind}/{Time(self.block.instant).text()}"
+
+    def envelope(self, at: int, cause: str, rule: str, supersedes: str | None) -> dict[str, Any]:
+        """What every consequence says of an account first."""
         return {
-            **head,
-            "cause_id": ends or f"{head['account_id']}/{LEVELS[level.bit_length()]}/{head['as_of'].text()}",
-            "rule": RULES[level],
+            **head_of(self.state, self.block, int(self.block.accounts[at])),
+            "cause_id": cause,
+            "rule": rule,
             "equity": Money.within(self.block.measures["equity"][at]),
             "requirement": Money.within(self.block.measures["requirement"][at]),
-            "supersedes": ends,
+            "supersedes": supersedes,
         }

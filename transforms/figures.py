@@ -11,7 +11,7 @@ import numpy as np
 
 from risk.amounts import Floats
 from risk.block import AccountBlock, Accounts
-from risk.book import Held
+from risk.book import REGIMES, Held
 from risk.ladder import LEVELS, level_of
 from risk.prices import STATE_NAMES
 from schemas import outputs
@@ -128,6 +128,9 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
     states = plain_texts(STATE_NAMES)[state.market.states(held.symbols, instant)]
     positions = position_texts(PricedPosition, state, held, n, [number_texts(np.nan_to_num(held.price)), states])
     stand = [levels, *clocks, amounts[3], amounts[6], amounts[7], plain_texts(opened), positions]
+    # No house rate is kept as zero.
+    asked = [plain_texts([rate or None for rate in side.tolist()]) for side in state.book.house[:, rows]]
+    stand += [amounts[0], plain_texts([REGIMES[code] for code in state.book.regime[rows].tolist()]), *asked]
     contents = filled(form_of(outputs.AccountState), n, [*head, *stand])
     yield "accounts.state.v1", sealed_lines(keys, contents)
 

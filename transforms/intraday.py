@@ -8,10 +8,11 @@ from operator import attrgetter
 
 import numpy as np
 
-from risk.amounts import Floats
+from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
 from risk.book import STRATEGY
 from risk.intraday import UNKNOWN, intraday_deficits, is_minor
+from risk.ledger import Posting
 from risk.margin import margin_levels
 from risk.rulebook import IntradayRules, Rulebook
 from schemas import outputs
@@ -36,7 +37,7 @@ def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant:
     """
     if rules.intraday is None or not update.bookings:
         return
-    day = int(np.searchsorted(state.market.sessions.opens - _BEFORE_OPEN, instant, side="right"))
+    day = day_of(state, instant)
     bookings = sorted(update.bookings, key=attrgetter("account"))
     quotes = state.market.quotes(rules, instant)
     for account, own in groupby(bookings, key=attrgetter("account")):
@@ -62,7 +63,7 @@ def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], int
         if stands:
             executed_at = None if booking.executed_at == UNKNOWN else Time(booking.executed_at)
             if intraday.cash_first and not booking.postings[-1].symbol:
-                executed_at = Time(state.market.sessions.opens[day - 1] - _BEFORE_OPEN)
+                executed_at = Time(began(state, day))
             change = Money.within(level[at] - level[before])
             changes[booking.id] = IntradayChange(id=booking.id, executed_at=executed_at, change=change)
     path = IntradayPath(day=day, opening=path.opening, changes=tuple(changes[key] for key in sorted(changes)))
@@ -83,12 +84,43 @@ def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], int
     return "margin.intraday.v1", identified(record)
 
 
+def day_of(state: ShardState, instant: int) -> int:
+    """The number of the day of trading that an instant, microseconds, is in."""
+    return int(np.searchsorted(state.market.sessions.opens - _BEFORE_OPEN, instant, side="right"))
+
+
+def began(state: ShardState, day: int) -> int:
+    """When a day of trading began, microseconds."""
+    return int(state.market.sessions.opens[day - 1]) - _BEFORE_OPEN
+
+
+def deficits_of(state: ShardState, accounts: Ints, equity: Floats, rules: IntradayRules, day: int) -> Floats:
+    """(n,) ticks of the deficit of a day of the accounts at the rows; none that is minor. equity: (n,) at its end."""
+    paths = [state.paths.get(row) for row in accounts.tolist()]
+    own = [path if path is not None and path.day == day else None for path in paths]
+    changes = [(place, change) for place, path in enumerate(own) if path is not None for change in path.changes]
+    times = [UNKNOWN if change.executed_at is None else int(change.executed_at) for _, change in changes]
+    deficit = intraday_deficits(
+        np.array([0.0 if path is None else float(path.opening) for path in own]),
+        np.array([place for place, _ in changes], np.int64),
+        np.array([float(change.change) for _, change in changes]),
+        np.array(times, np.int64),
+    )
+    return np.where(is_minor(deficit, equity, rules), 0.0, deficit)
+
+
 def _levels(
     block: AccountBlock, state: ShardState, bookings: list[Booking], intraday: IntradayRules
 ) -> tuple[Floats, Floats]:
     """(postings + 1,) the margin level of an account before its postings and after each of them, in ticks, and (1,) its
     equity after them all."""
-    postings = [posting for booking in bookings for posting in booking.postings]
+    books = books_through(block, state, [posting for booking in bookings for posting in booking.postings])
+    level, equity = margin_levels(books, intraday)
+    return level, equity[-1:]
+
+
+def books_through(block: AccountBlock, state: ShardState, postings: list[Posting]) -> AccountBlock:
+    """The book of an account, given as a block, before its last postings and after each of them: an account each."""
     market, count = state.market, len(postings) + 1
     quantity, cash = np.tile(block.quantity, (count, 1)), np.full(count, block.cash[0])
     for place, posting in enumerate(postings):
@@ -99,7 +131,4 @@ def _levels(
             units = posting.quantity / 1e6 * float(market.columns["multiplier"][row])
             quantity[: place + 1, block.symbols == row] -= units
     # Millionths are what a book counts in.
-    quantity = np.rint(quantity.ravel() * 1e6) / 1e6
-    books = block.repeated(count, quantity=quantity, cash=cash, portfolio=np.zeros(count, np.bool_))
-    level, equity = margin_levels(books, intraday)
-    return level, equity[-1:]
+    return block.repeated(count, quantity=np.rint(quantity.ravel() * 1e6) / 1e6, cash=cash)

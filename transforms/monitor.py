@@ -160,10 +160,22 @@ class Monitor:
             (state.now // step + 1) * step,
             state.market.next_change(state.now, rules),
             int(state.ladder.deadlines(rules.persist, state.now)[1].min(initial=NEVER)),
+            int(state.standing.ends(state.now)[1].min(initial=NEVER)),
+            self._next_assessment(state, rules),
             min((b.effective_at for b in self.rulebooks if b.effective_at > state.now), default=NEVER),
         )
         on_grid = -(-deadline // self.interval) * self.interval
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
+
+    def _next_assessment(self, state: ShardState, rules: Rulebook) -> int:
+        """When official closes are next in, microseconds; at the end of a day that ends before that."""
+        if rules.calls is None:
+            return NEVER
+        closes = state.market.sessions.closes
+        known = closes + rules.calls.close_delay * 1_000_000
+        if self.horizon is not None:
+            known = np.where(closes <= self.horizon, np.minimum(known, self.horizon), known)
+        return int(known.min(initial=NEVER, where=known > state.now))
 
     def _evaluate(
         self, state: ShardState, records: list[Input], ticks: Ticks, instant: int, counts: Counter[str]
@@ -174,8 +186,8 @@ class Monitor:
             state.market.age(rules.stale_after)
         update = self.update.apply(state, records, ticks, rules, instant)
         beats = self.update.heartbeats(state, rules, instant)
-        closing = instant == self.horizon
-        touched = np.full(len(state.book.ids), closing)
+        closing, assessed = instant == self.horizon, state.now >= 0 and self._next_assessment(state, rules) <= instant
+        touched = np.full(len(state.book.ids), closing or assessed)
         for rows in (update.touched, update.holders, self.update.due(state, before, rules, instant), beats):
             touched[rows] = True
         rows = np.flatnonzero(touched)
@@ -185,7 +197,8 @@ class Monitor:
         state.dirty.add("clock")
         yield from lines_by_topic(list(follow_intraday(state, update, rules, instant)))
         if len(rows):
-            yield from self.enforce(state, self.measured(state, rows, rules, instant), update, beats, closing)
+            block = self.measured(state, rows, rules, instant)
+            yield from self.enforce(state, block, update, beats, closing=closing, assessed=assessed)
         return update.refused
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> Accounts:

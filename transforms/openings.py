@@ -92,16 +92,21 @@ def corrected(opened: OpenedOn, postings: list[Posting], state: ShardState, acco
 def holds(
     opened: OpenedOn, level: int, rules: Rulebook, measures: Iterable[Measure], state: ShardState, account: int
 ) -> bool:
-    """Whether the entry line of a level, or of the clock of a deficiency, is crossed on the opening.
+    """Whether the entry line of a level, or of the clock of a deficiency, is crossed on the opening."""
+    block = revalued(opened, rules, state, account)
+    for measure in measures:
+        measure(block)
+    return bool(block.measures["severe_equity" if level == RESTRICTION else "excess"][0] < 0)
 
-    What the symbols are, and the account's regime, are as known today.
-    """
+
+def revalued(opened: OpenedOn, rules: Rulebook, state: ShardState, account: int) -> AccountBlock:
+    """An opening as a block of its one account. What the symbols are, and the account's regime, are as known today."""
     held, book = opened.positions, state.book
     quotes, symbols = _quotes(opened, rules, state)
     unpriced = np.array([p.price == 0 for p in held], np.bool_) & (quotes.terms is not None)
     if quotes.terms is not None:
         unpriced |= quotes.terms.without_spot(symbols)
-    block = AccountBlock(
+    return AccountBlock(
         instant=int(opened.opened_at),
         rules=rules,
         accounts=np.zeros(1, np.int64),
@@ -118,9 +123,6 @@ def holds(
         portfolio=book.regime[[account]] == PORTFOLIO,
         house=book.house[:, [account]],
     )
-    for measure in measures:
-        measure(block)
-    return bool(block.measures["severe_equity" if level == RESTRICTION else "excess"][0] < 0)
 
 
 def _quotes(opened: OpenedOn, rules: Rulebook, state: ShardState) -> tuple[Quotes, Ints]:

@@ -180,7 +180,8 @@ class UpdatePositions:
         state.paths.pop(account, None)
         if snapshot.intraday is not None:
             state.paths[account] = snapshot.intraday
-        state.dirty.add("intraday")
+        state.standing.put(account, snapshot.standing)
+        state.dirty.update(("intraday", "standing"))
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
         ladder.flags[account] = sum(KEPT[name] for name in snapshot.levels)
@@ -201,8 +202,10 @@ class UpdatePositions:
         if rules.options is not None:
             state.market.derived(mask)
         holders = state.book.holders(mask) if mask.any() else np.empty(0, np.int64)
-        rows, deadlines = state.ladder.deadlines(rules.persist, state.now)
-        return np.append(holders, rows[deadlines <= instant])
+        found = [holders]
+        for rows, deadlines in (state.ladder.deadlines(rules.persist, state.now), state.standing.ends(state.now)):
+            found.append(rows[deadlines <= instant])
+        return np.concatenate(found)
 
     def heartbeats(self, state: ShardState, rules: Rulebook, instant: int) -> Ints:
         """Rows whose heartbeat fell in (state.now, instant]."""

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.book import Book
-from risk.ladder import Flags
+from risk.ladder import Flags, Marks
 from risk.ledger import BUCKETS, Ledger
 from risk.market import Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
-from schemas.inputs import Instrument, IntradayPath, OpenedOn
+from schemas.inputs import Instrument, IntradayPath, OpenedOn, Standing
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
@@ -29,6 +30,7 @@ CELLS = (
     "ladder",
     "chains",
     "intraday",
+    "standing",
 )
 
 
@@ -82,6 +84,69 @@ class Ladder:
             self.opened.setdefault(row, {})[level] = from_json(OpenedOn, on)
 
 
+class Standings:
+    """Where accounts stand beside the ladder, by row, of those that have anything of it; and what of it the ladder
+    needs, as columns."""
+
+    def __init__(self) -> None:
+        self._by_row: dict[int, Standing] = {}
+        self.overdue: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.restricted_until: Ints = np.empty(0, np.int64)
+        self.exempt_until: Ints = np.empty(0, np.int64)
+
+    def of(self, row: int) -> Standing:
+        """Of an account."""
+        return self._by_row.get(row, _NOTHING)
+
+    def get(self, row: int) -> Standing | None:
+        """Of an account that has anything."""
+        return self._by_row.get(row)
+
+    def put(self, row: int, standing: Standing | None) -> None:
+        """What an account's standing is now."""
+        own = standing or _NOTHING
+        if own == _NOTHING:
+            self._by_row.pop(row, None)
+        else:
+            self._by_row[row] = own
+        if row >= len(self.overdue):
+            room = max(16, row)
+            self.overdue = np.append(self.overdue, np.zeros(room, np.bool_))
+            self.restricted_until = np.append(self.restricted_until, np.zeros(room, np.int64))
+            self.exempt_until = np.append(self.exempt_until, np.zeros(room, np.int64))
+        self.overdue[row] = any(call.state == "EXPIRED" for call in own.calls)
+        self.restricted_until[row] = own.restricted_until or 0
+        self.exempt_until[row] = own.exempt_until or 0
+
+    def marks(self, accounts: Ints, instant: int) -> Marks:
+        """Of the accounts at the rows as of an instant, microseconds."""
+        known = accounts < len(self.overdue)
+        at = np.where(known, accounts, 0)
+        if not known.any():
+            return Marks(known, known, known)
+        restricted, exempt = (column[at] > instant for column in (self.restricted_until, self.exempt_until))
+        return Marks(self.overdue[at] & known, restricted & known, exempt & known)
+
+    def ends(self, after: int) -> tuple[Ints, Ints]:
+        """Rows whose restriction or exemption ends after a time, microseconds, and when."""
+        columns = (self.restricted_until, self.exempt_until)
+        rows = [np.flatnonzero(column > max(after, 0)) for column in columns]
+        ends = [column[own] for column, own in zip(columns, rows, strict=True)]
+        return np.concatenate(rows), np.concatenate(ends)
+
+    def to_cell(self) -> list:
+        """As plain data."""
+        return [(row, to_json(own)) for row, own in self._by_row.items()]
+
+    def load(self, cell: list) -> None:
+        """Become what to_cell described."""
+        for row, own in cell:
+            self.put(row, from_json(Standing, own))
+
+
+_NOTHING = Standing()
+
+
 class ShardState:
     """Book, market, ledger and ladder of one shard.
 
@@ -100,6 +165,7 @@ class ShardState:
         self.ladder = Ladder()
         #: Of accounts that traded, by row.
         self.paths: dict[int, IntradayPath] = {}
+        self.standing = Standings()
         self.dirty: set[str] = set()
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
@@ -114,6 +180,7 @@ class ShardState:
             "ladder": self.ladder.load_ladder,
             "chains": self.ladder.load_chains,
             "intraday": self._load_paths,
+            "standing": self.standing.load,
         }
         for name, load in loaders.items():
             payload = read(name)
@@ -144,6 +211,7 @@ class ShardState:
             "ladder": self.ladder.ladder_cell,
             "chains": self.ladder.chains_cell,
             "intraday": lambda: [(row, to_json(path)) for row, path in self.paths.items()],
+            "standing": self.standing.to_cell,
         }
         for name in sorted(self.dirty | self.market.dirty):
             yield name, encode_cell(dump[name]())

@@ -85,6 +85,9 @@ def alert(account: str, time: str, before: Level, after: Level, equity: int = 90
 
 def consequence(kind: type, account: str, time: str, ends: Any = None, **fields: Any) -> Any:
     supersedes = None if ends is None else ends.event_id
+    if kind is MarginCall:
+        called = {"type": "HOUSE", "basis": "REALTIME", "called": money(100), "occurred_at": at(time)}
+        fields = {**called, "due_at": at("21:00:00"), **fields}
     common: dict[str, Any] = {"cause_id": "cause", "rule": CALL_RULE, "equity": money(900), "requirement": money(1000)}
     return identified(kind(**head(account, time), **common, supersedes=supersedes, **fields))
 

@@ -85,7 +85,12 @@ def test_records_of_two_types_differ() -> None:
         equity=Money(0),
         requirement=Money(1),
         status="OPENED",
+        type="HOUSE",
+        basis="REALTIME",
         amount=Money(1),
+        called=Money(1),
+        occurred_at=Time(0),
+        due_at=Time(0),
     )
     assert ids.identified(call).event_id != ids.identified(alert()).event_id
 

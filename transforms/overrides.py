@@ -1,0 +1,99 @@
+"""Overrides: what an operator decides on an account, refused with a reason where that is not allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from risk import calls
+from schemas.inputs import OpenCall, Override
+from schemas.scalars import Time
+from transforms.calls import Calls
+from transforms.events import Out
+
+#: What takes a second person.
+_BY_TWO = ("EXTEND", "WAIVE", "EXEMPT", "RELEASE", "APPROVE")
+#: What ends by itself.
+_UNTIL = ("EXTEND", "EXEMPT", "RESTRICT")
+
+
+def decided(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    """Do what an override says of the account at a place of the block, or refuse it; either is in the audit."""
+    block = own.events.block
+    names = ("override_id", "operator", "approver", "action", "target", "reason", "expires_at")
+    facts = {name: _text(getattr(override, name)) for name in names}
+    found: list[Out] = []
+    try:
+        _check(override, block.instant)
+        found.extend(_ACTIONS[override.action](own, at, override))
+        facts["result"] = "done"
+    except ValueError as error:
+        facts["result"] = f"refused: {error}"
+        yield own.events.alert(at, "OVERRIDE_REFUSED", f"{override.action} by {override.operator}: {error}")
+    yield from found
+    yield own.events.journal(at, "OVERRIDE", override.override_id, facts)
+
+
+def _check(override: Override, instant: int) -> None:
+    if override.action in _BY_TWO and override.approver in (None, override.operator):
+        raise ValueError(f"{override.action} takes a second person: expected an approver other than the operator")
+    if override.action in _UNTIL and (override.expires_at is None or override.expires_at <= instant):
+        raise ValueError(f"{override.action}: expected expires_at after {Time(instant).text()}")
+    if not override.reason.strip():
+        raise ValueError(f"{override.action}: expected a reason")
+
+
+def _target(own: Calls, at: int, override: Override) -> OpenCall:
+    """The call that an override is of."""
+    known = {call.call_id: call for call in own.standing(at).calls}
+    if override.target not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"target: expected the call_id of an open call ({listed}), found {override.target}")
+    return known[override.target]
+
+
+def _extend(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    assert override.expires_at is not None
+    by = f"{override.operator}, {override.approver}"
+    yield own.take(at, calls.extended(_target(own, at, override), override.expires_at, by))
+
+
+def _waive(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    yield own.take(at, calls.waived(_target(own, at, override)))
+
+
+def _until(name: str) -> Callable[[Calls, int, Override], Iterator[Out]]:
+    def put(own: Calls, at: int, override: Override) -> Iterator[Out]:
+        own.keep(at, msgspec.structs.replace(own.standing(at), **{name: override.expires_at}))
+        return iter(())
+
+    return put
+
+
+def _release(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    standing = own.standing(at)
+    if standing.restricted_until is None:
+        raise ValueError("RELEASE: expected a restriction by a practice or an operator, found none")
+    own.keep(at, msgspec.structs.replace(standing, restricted_until=None))
+    return iter(())
+
+
+def _propose(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    raise ValueError(f"{override.action}: expected an open proposal {override.target}, found none")
+
+
+_ACTIONS: dict[str, Callable[[Calls, int, Override], Iterator[Out]]] = {
+    "EXTEND": _extend,
+    "WAIVE": _waive,
+    "EXEMPT": _until("exempt_until"),
+    "RESTRICT": _until("restricted_until"),
+    "RELEASE": _release,
+    "APPROVE": _propose,
+    "REJECT": _propose,
+}
+
+
+def _text(value: Any) -> str:
+    return value.text() if isinstance(value, Time) else "" if value is None else str(value)
