@@ -47,6 +47,7 @@ class Book:
         self.cash: Ints = np.empty(0, np.int64)
         self.regime: NDArray[np.int8] = np.empty(0, np.int8)
         self.house: Floats = np.empty((2, 0))
+        self.liquidate_last: dict[int, tuple[str, ...]] = {}
         self.keys: Ints = np.empty(0, np.int64)
         self.owners: Ints = self.keys
         self.symbols: Ints = self.keys
@@ -72,9 +73,12 @@ class Book:
         return row
 
     def agree(self, account: int, terms: Account | Snapshot) -> None:
-        """Keep the regime of an account, and the rates that the house asks it for."""
+        """Keep the regime of an account, the rates that the house asks it for, and what is to be sold last of it."""
         self.regime[account] = REGIMES.index(terms.margin_type)
         self.house[:, account] = terms.house_long_rate or 0.0, terms.house_short_rate or 0.0
+        self.liquidate_last.pop(account, None)
+        if terms.liquidate_last:
+            self.liquidate_last[account] = terms.liquidate_last
 
     def trade(self, account: int, symbol: int, quantity: int) -> None:
         """Change a position by signed millionths; seen after settle()."""
@@ -229,7 +233,7 @@ class Book:
         """Accounts as plain data."""
         rows = len(self.ids)
         columns = {"cash": self.cash[:rows], "regime": self.regime[:rows], "house": self.house[:, :rows]}
-        return {"ids": self.ids, "known": self.known} | columns
+        return {"ids": self.ids, "known": self.known, "last": list(self.liquidate_last.items())} | columns
 
     def positions_cell(self) -> dict:
         """Positions as plain data."""
@@ -240,6 +244,7 @@ class Book:
         self.ids, self.known = cell["ids"], cell["known"]
         self.cash, self.regime, self.house = cell["cash"], cell["regime"], cell["house"]
         self.rows = {account_id: row for row, account_id in enumerate(self.ids)}
+        self.liquidate_last = {row: tuple(symbols) for row, symbols in cell["last"]}
 
     def load_positions(self, cell: dict) -> None:
         """Become what positions_cell described."""

@@ -51,6 +51,17 @@ class Sessions:
             ends[place] = self.after(int(instants[place]), duration)
         return ends
 
+    def is_open(self, instant: int) -> bool:
+        """Whether a session is on at the instant."""
+        opens, closes, _ = self._table
+        day = bisect_right(opens, instant) - 1
+        return day >= 0 and instant < closes[day]
+
+    def next_open(self, instant: int) -> int:
+        """The open of the first session after the instant."""
+        opens, _, _ = self._table
+        return opens[bisect_right(opens, instant)]
+
     def close_after(self, instant: int, sessions: int) -> int:
         """The close of the n-th session that opens after the instant."""
         opens, closes, _ = self._table

@@ -235,6 +235,28 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     extended_by: str | None = None
 
 
+class LiquidationOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An order of a liquidation, in units or contracts, signed: the price it was sized at, the worst it may fill at,
+    why, and how much of it is filled."""
+
+    symbol: Id
+    quantity: Quantity
+    price: float
+    limit: float
+    why: str
+    filled: Quantity = Quantity(0)
+
+
+class OpenProposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A liquidation that is proposed or under way (risk.proposals); proposal_id is that of all its events."""
+
+    proposal_id: Id
+    state: Literal["PROPOSED", "APPROVED"] = "PROPOSED"
+    proposed_at: Time
+    orders: tuple[LiquidationOrder, ...]
+    approved_by: str | None = None
+
+
 class Practice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A call that was met by liquidation, or a deficit that was not met by its due time: what a practice is made of."""
 
@@ -248,7 +270,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exempt from restriction and liquidation.
 
     sma: the special memorandum account at the last close. cash: paid in since then, less what covered a Regulation T
-    call; spent: what sales since then covered of one.
+    call; spent: what sales since then covered of one. propose_at: no liquidation is proposed before.
     """
 
     calls: tuple[OpenCall, ...] = ()
@@ -258,6 +280,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sma: Money = Money(0)
     cash: Money = Money(0)
     spent: Money = Money(0)
+    proposal: OpenProposal | None = None
+    propose_at: Time | None = None
 
 
 class Snapshot(Input, frozen=True, kw_only=True):
@@ -280,6 +304,7 @@ class Snapshot(Input, frozen=True, kw_only=True):
     house_short_rate: Rate | None = None
     intraday: IntradayPath | None = None
     standing: Standing | None = None
+    liquidate_last: tuple[Id, ...] = ()
 
 
 class Override(Input, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.inputs import CallType, IntradayChange, Means, PricedPosition, Rate, Regime
+from schemas.inputs import CallType, IntradayChange, LiquidationOrder, Means, PricedPosition, Rate, Regime
 from schemas.scalars import Money, Ratio, Time
 
 Basis = Literal["CLOSE", "REALTIME"]
@@ -160,12 +160,32 @@ class Restriction(Consequence, frozen=True, kw_only=True):
 
 
 class Liquidation(Consequence, frozen=True, kw_only=True):
-    """A liquidation that a persisting deficiency makes due, and its end."""
+    """A liquidation that a persisting deficiency or an expired call makes due, what is proposed and done, and its end.
 
-    status: Literal["DUE", "CLEARED", "CANCELLED"]
+    cause_id: of DUE and its end the cause; of the steps of a proposal its own, the same in all of them. orders: of a
+    proposal. unsecured_debit: what equity would be below zero if all were sold. reason: why a proposal does not cure.
+    by: who approved or rejected.
+    """
+
+    status: Literal[
+        "DUE",
+        "CLEARED",
+        "CANCELLED",
+        "PROPOSED",
+        "APPROVED",
+        "REJECTED",
+        "FILLED",
+        "EXECUTED",
+        "WITHDRAWN",
+        "IMPOSSIBLE",
+    ]
     deficiency: Money
     deficient_since: Time | None
     market_value_to_close: Money
+    orders: tuple[LiquidationOrder, ...] = ()
+    unsecured_debit: Money = Money(0)
+    reason: str = ""
+    by: str | None = None
 
 
 class Audit(Event, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from transforms.close import close_day
 from transforms.events import RULES, Events, Out
 from transforms.figures import figures_of, money
 from transforms.lines import PAGE, Lines, lines_by_topic
+from transforms.liquidations import Liquidations
 from transforms.openings import corrected, holds, opening_of, revalued
 from transforms.overrides import decided
 from transforms.positions import Update
@@ -81,6 +82,7 @@ class Enforce:
         for at in np.flatnonzero(changed | clocked).tolist():
             self._clock(state, block, at)
             state.dirty.add("chains")
+        said.extend(Liquidations(Calls(events)).due(decision.flags))
         yield from lines_by_topic(said)
         shown = np.flatnonzero(published_for)
         for first in range(0, len(shown), PAGE):
@@ -116,6 +118,7 @@ class Enforce:
         if rules is None:
             return
         yield from own.booked(update, rules)
+        yield from Liquidations(own).booked(update)
         if assessed:
             quotes = events.state.market.quotes(block.rules, block.instant)
             for first in range(0, len(block.accounts), PAGE):

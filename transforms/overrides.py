@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from risk import calls
-from schemas.inputs import OpenCall, Override
+from risk import calls, proposals
+from schemas.inputs import OpenCall, OpenProposal, Override
 from schemas.scalars import Time
 from transforms.calls import Calls
 from transforms.events import Out
+from transforms.liquidations import Liquidations
 
 #: What takes a second person.
 _BY_TWO = ("EXTEND", "WAIVE", "EXEMPT", "RELEASE", "APPROVE")
@@ -80,8 +81,22 @@ def _release(own: Calls, at: int, override: Override) -> Iterator[Out]:
     return iter(())
 
 
-def _propose(own: Calls, at: int, override: Override) -> Iterator[Out]:
-    raise ValueError(f"{override.action}: expected an open proposal {override.target}, found none")
+def _proposal(own: Calls, at: int, override: Override) -> OpenProposal:
+    """The proposal that an override is of."""
+    proposal = own.standing(at).proposal
+    if proposal is None or proposal.proposal_id != override.target:
+        known = "none" if proposal is None else proposal.proposal_id
+        raise ValueError(f"target: expected the proposal_id of what is proposed ({known}), found {override.target}")
+    return proposal
+
+
+def _approve(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    by = f"{override.operator}, {override.approver}"
+    yield Liquidations(own).take(at, proposals.approved(_proposal(own, at, override), by))
+
+
+def _reject(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    yield Liquidations(own).take(at, proposals.rejected(_proposal(own, at, override)), by=override.operator)
 
 
 _ACTIONS: dict[str, Callable[[Calls, int, Override], Iterator[Out]]] = {
@@ -90,8 +105,8 @@ _ACTIONS: dict[str, Callable[[Calls, int, Override], Iterator[Out]]] = {
     "EXEMPT": _until("exempt_until"),
     "RESTRICT": _until("restricted_until"),
     "RELEASE": _release,
-    "APPROVE": _propose,
-    "REJECT": _propose,
+    "APPROVE": _approve,
+    "REJECT": _reject,
 }
 
 

@@ -93,6 +93,8 @@ class Standings:
         self.overdue: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.restricted_until: Ints = np.empty(0, np.int64)
         self.exempt_until: Ints = np.empty(0, np.int64)
+        self.propose_at: Ints = np.empty(0, np.int64)
+        self._proposed: NDArray[np.bool_] = np.empty(0, np.bool_)
 
     def of(self, row: int) -> Standing:
         """Of an account."""
@@ -114,9 +116,13 @@ class Standings:
             self.overdue = np.append(self.overdue, np.zeros(room, np.bool_))
             self.restricted_until = np.append(self.restricted_until, np.zeros(room, np.int64))
             self.exempt_until = np.append(self.exempt_until, np.zeros(room, np.int64))
+            self.propose_at = np.append(self.propose_at, np.zeros(room, np.int64))
+            self._proposed = np.append(self._proposed, np.zeros(room, np.bool_))
         self.overdue[row] = any(call.state == "EXPIRED" for call in own.calls)
         self.restricted_until[row] = own.restricted_until or 0
         self.exempt_until[row] = own.exempt_until or 0
+        self.propose_at[row] = 0 if own.proposal else own.propose_at or 0
+        self._proposed[row] = own.proposal is not None or own.propose_at is not None
 
     def marks(self, accounts: Ints, instant: int) -> Marks:
         """Of the accounts at the rows as of an instant, microseconds."""
@@ -127,9 +133,14 @@ class Standings:
         restricted, exempt = (column[at] > instant for column in (self.restricted_until, self.exempt_until))
         return Marks(self.overdue[at] & known, restricted & known, exempt & known)
 
+    def proposing(self, accounts: Ints) -> NDArray[np.bool_]:
+        """(n,) whether a liquidation of an account at a row is proposed, or is to be."""
+        known = accounts < len(self._proposed)
+        return self._proposed[np.where(known, accounts, 0)] & known if known.any() else known
+
     def ends(self, after: int) -> tuple[Ints, Ints]:
-        """Rows whose restriction or exemption ends after a time, microseconds, and when."""
-        columns = (self.restricted_until, self.exempt_until)
+        """Rows whose restriction, exemption or wait for a proposal ends after a time, microseconds, and when."""
+        columns = (self.restricted_until, self.exempt_until, self.propose_at)
         rows = [np.flatnonzero(column > max(after, 0)) for column in columns]
         ends = [column[own] for column, own in zip(columns, rows, strict=True)]
         return np.concatenate(rows), np.concatenate(ends)

@@ -1,7 +1,8 @@
-"""The tables of docs/rules, from the rows that the tests calculate: `python -m tests.risk.handbook` writes them anew.
+"""The tables and state diagrams of docs/rules, from what the tests calculate and the code itself:
+`python -m tests.risk.handbook` writes them anew.
 
 A table stands between `<!-- examples: NAME -->` and `<!-- end -->`; NAME is a file of tests/risk/examples/margin, or
-disagreements.
+disagreements. A diagram stands between `<!-- states: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from risk import calls
 from tests.risk.margin_examples import EXAMPLES, load
 
 PAGES = Path(__file__).parents[2] / "docs/rules"
 MARKED = re.compile(r"(<!-- examples: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+DRAWN = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MACHINES: dict[str, Any] = {"calls": calls.TRANSITIONS}
+
+
+def diagram(name: str) -> str:
+    """A state machine in Mermaid, from its own table of transitions."""
+    steps = [
+        (before or "[*]", after, step.lower())
+        for step, moves in MACHINES[name].items()
+        for before, after in moves.items()
+    ]
+    together: dict[tuple[str, str], list[str]] = {}
+    for before, after, step in steps:
+        together.setdefault((before, after), []).append(step)
+    arrows = [f"    {before} --> {after}: {', '.join(names)}" for (before, after), names in together.items()]
+    ends = {after for _, after, _ in steps} - {before for before, after, _ in steps if before != after}
+    arrows += [f"    {end} --> [*]" for end in sorted(ends)]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *arrows, "```", ""])
 
 
 def table(name: str) -> str:
@@ -78,9 +101,10 @@ def marked(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def write() -> None:
-    """Write every table of every page anew."""
+    """Write every table and every diagram of every page anew."""
     for page in sorted(PAGES.glob("*.md")):
-        page.write_text(MARKED.sub(lambda found: f"{found[1]}{table(found[2])}{found[4]}", page.read_text()))
+        text = MARKED.sub(lambda found: f"{found[1]}{table(found[2])}{found[4]}", page.read_text())
+        page.write_text(DRAWN.sub(lambda found: f"{found[1]}{diagram(found[2])}{found[4]}", text))
 
 
 if __name__ == "__main__":

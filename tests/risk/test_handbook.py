@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.rules import sources_of
-from tests.risk.handbook import PAGES, marked, table
+from tests.risk.handbook import DRAWN, MACHINES, PAGES, diagram, marked, table
 from tests.risk.margin_examples import EXAMPLES
 
 ROOT = PAGES.parents[1]
@@ -25,6 +25,13 @@ def heading(line: str) -> str:
 @pytest.mark.parametrize(("page", "name", "text"), TABLES, ids=lambda value: getattr(value, "name", None))
 def test_a_table_is_that_of_its_rows(page: Path, name: str, text: str) -> None:
     assert text == table(name), "run: python -m tests.risk.handbook"
+
+
+def test_a_diagram_is_that_of_its_state_machine() -> None:
+    drawn = [found for page in sorted(PAGES.glob("*.md")) for found in DRAWN.finditer(page.read_text())]
+    assert sorted(found[2] for found in drawn) == sorted(MACHINES)
+    for found in drawn:
+        assert found[3] == diagram(found[2]), "run: python -m tests.risk.handbook"
 
 
 def test_every_row_is_on_one_page() -> None:
