@@ -38,8 +38,16 @@ MANIFEST = Manifest(
 #: The seed's rules with clocks that run out within the half hour.
 _CLOCKS = {"persist": 300, "heartbeat": 600, "stale_after": 600}
 RULES = dataclasses.replace(load_rulebook("seed"), **_CLOCKS)
-#: Those of FINRA 4210, with options and portfolio margin, and the same clocks.
-FINRA = dataclasses.replace(load_rulebook("finra-4210"), effective_at=0, **_CLOCKS | {"heartbeat": 86_400})
+_BOOK = load_rulebook("finra-4210")
+assert _BOOK.calls is not None
+#: Those of FINRA 4210, with options and portfolio margin, and the same clocks; a day is assessed in the middle of the
+#: half hour, long before its session's close.
+FINRA = dataclasses.replace(
+    _BOOK,
+    effective_at=0,
+    calls=dataclasses.replace(_BOOK.calls, close_delay=-5 * 3600 - 45 * 60),
+    **_CLOCKS | {"heartbeat": 86_400},
+)
 ACCOUNTS = tuple(f"A{n}" for n in range(6))
 SYMBOLS = tuple(f"S{n}" for n in range(4))
 

@@ -112,7 +112,7 @@ class Standings:
         else:
             self._by_row[row] = own
         if row >= len(self.overdue):
-            room = max(16, row)
+            room = row + 16
             self.overdue = np.append(self.overdue, np.zeros(room, np.bool_))
             self.restricted_until = np.append(self.restricted_until, np.zeros(room, np.int64))
             self.exempt_until = np.append(self.exempt_until, np.zeros(room, np.int64))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.rules import load_rulebook
 from risk.rulebook import Rulebook
 from schemas.inputs import Account, Cash, Fill, Input, Override, Price
 from schemas.outputs import MarginCall
@@ -17,7 +18,9 @@ from tests import days
 from tests.days import FINRA, fold_of
 
 #: Prices never turn old, and nobody is liquidated by the clock, so that calls alone are seen.
-RULES = dataclasses.replace(FINRA, stale_after=500_000, persist=10**7, restriction_release=0.0)
+RULES = dataclasses.replace(
+    FINRA, calls=load_rulebook("finra-4210").calls, stale_after=500_000, persist=10**7, restriction_release=0.0
+)
 
 
 def on(day: str, time: str = "15:00:00") -> Time:

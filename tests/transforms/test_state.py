@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.inputs import Cash, Fill, Input, Price
-from schemas.scalars import Money, Quantity
+from schemas.inputs import Cash, Fill, Input, OpenCall, Price, Standing
+from schemas.scalars import Money, Quantity, Time
 from tests import days
 from tests.days import at
 from transforms.cells import VERSION, decode_cell, encode_cell
-from transforms.state import ShardState
+from transforms.state import ShardState, Standings
 
 #: 10,000 accounts in the eight shards of one slot.
 ACCOUNTS, SYMBOLS, HELD = 1_250, 1_000, 20
@@ -77,3 +77,25 @@ def test_a_quiet_instant_writes_nothing_but_its_clock() -> None:
 def test_a_cell_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match=f"expected version {VERSION}, found {VERSION - 1}"):
         decode_cell(bytes([VERSION - 1]) + encode_cell({})[1:])
+
+
+def test_a_standing_may_be_of_any_row_and_survives_its_cell() -> None:
+    standings, again = Standings(), Standings()
+    call = OpenCall(
+        call_id="c",
+        event_id="e",
+        type="HOUSE",
+        state="EXPIRED",
+        opened_at=Time(1),
+        due_at=Time(2),
+        initial=Money(5),
+    )
+    for row in (66, 0, 500, 67):
+        standings.put(row, Standing(calls=(call,), restricted_until=Time(row + 10)))
+    standings.put(0, None)
+    again.load(decode_cell(encode_cell(standings.to_cell())))
+    for own in (standings, again):
+        marks = own.marks(np.array([0, 66, 67, 68, 500, 10**6]), 77)
+        assert marks.overdue.tolist() == [False, True, True, False, True, False]
+        assert marks.restricted.tolist() == [False, False, False, False, True, False]
+        assert own.ends(76)[1].tolist() == [77, 510]
