@@ -191,7 +191,7 @@ class Liquidation(Consequence, frozen=True, kw_only=True):
 class Audit(Event, frozen=True, kw_only=True):
     """One link of an account's chain: what was decided, on which inputs; previous is the hash of the link before."""
 
-    kind: Literal["DECISION", "CORRECTION", "LATE", "OVERRIDE", "CLOSE"]
+    kind: Literal["DECISION", "CORRECTION", "LATE", "OVERRIDE", "CALL", "LIQUIDATION", "CLOSE"]
     causation_id: str | None
     inputs: dict[str, str]
     positions: tuple[PricedPosition, ...]

@@ -63,7 +63,7 @@ class Enforce:
         ladder, rows, events = state.ladder, block.accounts, Events(state, block)
         old = ladder.flags[rows]
         said = list(self._cancel(events, update))
-        said.extend(self._called(events, update, assessed=assessed))
+        said.extend(self._journalled(events, self._called(events, update, assessed=assessed)))
         marks = state.standing.marks(rows, block.instant)
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows], marks)
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
@@ -82,7 +82,7 @@ class Enforce:
         for at in np.flatnonzero(changed | clocked).tolist():
             self._clock(state, block, at)
             state.dirty.add("chains")
-        said.extend(Liquidations(Calls(events)).due(decision.flags))
+        said.extend(self._journalled(events, Liquidations(Calls(events)).due(decision.flags)))
         yield from lines_by_topic(said)
         shown = np.flatnonzero(published_for)
         for first in range(0, len(shown), PAGE):
@@ -109,6 +109,16 @@ class Enforce:
             yield events.alert(place(account), "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
         for account, record in update.late:
             yield events.journal(place(account), "LATE", None, {"arrived_at": Time(record.arrived_at or 0).text()})
+
+    def _journalled(self, events: Events, outs: Iterator[Out]) -> Iterator[Out]:
+        """What is said, and of each step of a call or of a liquidation a link of the audit chain."""
+        for topic, event in outs:
+            yield topic, event
+            kind = {"margin.calls.v1": "CALL", "liquidations.v1": "LIQUIDATION"}.get(topic)
+            if kind is not None:
+                at = events.block.place(events.state.book.rows[event.account_id])
+                facts = {"cause_id": event.cause_id, "step": event.status, "rule": event.rule}
+                yield events.journal(at, kind, event.event_id, facts)
 
     def _called(self, events: Events, update: Update, *, assessed: bool) -> Iterator[Out]:
         """What operators decided, what deposits and trades cover of calls, and the assessment of official closes."""

@@ -6,99 +6,20 @@ import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from ops.formats import clock, dollars, percent
 from ops.outcome import Outcome, OutcomeError, read_outcome
+from ops.plot import ticks
 from ops.report import write_report
-from ops.show import clock, dollars, percent, show, ticks
-from schemas import topics
-from schemas.codec import to_json
-from schemas.ids import identified
-from schemas.outputs import AccountState, Alert, Level, Liquidation, MarginCalc, MarginCall, Restriction
-from schemas.outputs import StressBetaSpy as Stress
-from schemas.outputs import StressScenario as Scenario
-from schemas.scalars import Money, Ratio, Time
+from ops.show import show
+from schemas.outputs import Liquidation, MarginCall, Restriction
+from tests.ops.folder import CALL_RULE, alert, at, consequence, money, state, write
 
-NAMES = ("cash", "long_market_value", "short_market_value", "maintenance_requirement", "concentration_addon")
-PARTS: dict[str, Any] = dict.fromkeys(NAMES, Money(0))
 EVIL = "A<script>&\"'[red]"
-CALL_RULE = "4210(f)(6): equity < requirement & more"
-
-
-def at(text: str) -> Time:
-    return Time.parse(f"2026-01-05T{text}Z")
-
-
-def money(whole: float) -> Money:
-    return Money(round(whole * 10_000))
-
-
-def head(account: str, time: str) -> dict[str, Any]:
-    return {"account_id": account, "as_of": at(time), "rulebook": "test@0"}
-
-
-def state(account: str, time: str, level: Level, equity: int, requirement: int) -> list[Any]:
-    """The figures, the standing and the stress of an account; every SPY move of 8% takes or gives 500 dollars."""
-    figures: dict[str, Any] = {
-        "equity": money(equity),
-        "requirement": money(requirement),
-        "excess": money(equity - requirement),
-    }
-    calc = MarginCalc(
-        **head(account, time),
-        published_for="MOVE",
-        cushion=None,
-        stale_share=Ratio(0),
-        defaulted_share=Ratio(0),
-        excluded=0,
-        **PARTS,
-        **figures,
-    )
-    standing = AccountState(
-        **head(account, time), level=level, since=None, deficient_since=None, open_events=(), positions=(), **figures
-    )
-    scenarios = tuple(
-        Scenario(
-            move=Ratio(move * 10_000),
-            pnl=money(pnl),
-            equity=money(equity + pnl),
-            excess_fixed=money(equity + pnl - requirement),
-            requirement_restressed=money(requirement),
-            excess_restressed=money(equity + pnl - requirement),
-        )
-        for move, pnl in ((-8, -500), (0, 0), (8, 500))
-    )
-    shares: dict[str, Any] = {"beta_weighted_exposure": Money(0), "defaulted_share": Ratio(0)}
-    return [calc, standing, Stress(**head(account, time), scenarios=scenarios, **shares)]
-
-
-def alert(account: str, time: str, before: Level, after: Level, equity: int = 900) -> Alert:
-    figures: dict[str, Any] = {"equity": money(equity), "requirement": money(1000), "cushion": Ratio(50_000)}
-    return Alert(
-        **head(account, time), kind="LEVEL", level=after, previous_level=before, message=f"to <b>{after}</b>", **figures
-    )
-
-
-def consequence(kind: type, account: str, time: str, ends: Any = None, **fields: Any) -> Any:
-    supersedes = None if ends is None else ends.event_id
-    if kind is MarginCall:
-        called = {"type": "HOUSE", "basis": "REALTIME", "called": money(100), "occurred_at": at(time)}
-        fields = {**called, "due_at": at("21:00:00"), **fields}
-    common: dict[str, Any] = {"cause_id": "cause", "rule": CALL_RULE, "equity": money(900), "requirement": money(1000)}
-    return identified(kind(**head(account, time), **common, supersedes=supersedes, **fields))
-
-
-def write(out: Path, records: list[Any]) -> Path:
-    out.mkdir(exist_ok=True)
-    for topic in topics.OUTPUTS:
-        lines: list[Any] = [record for record in records if type(record) is topic.record]
-        lines.sort(key=lambda record: (record.as_of, record.account_id))
-        (out / f"{topic.name}.jsonl").write_bytes(b"".join(to_json(record) + b"\n" for record in lines))
-    return out
 
 
 @pytest.fixture
@@ -225,7 +146,7 @@ def test_page_is_self_contained_and_well_formed(page: str) -> None:
     assert not {"script", "link", "img", "iframe", "object", "b<"} & set(parsed.tags)
     assert not {"src", "href", "onload"} & {name for name, _ in parsed.attributes}
     assert not re.search(r"http|//|@import|url\(", page)
-    assert parsed.tags.count("svg") == 4 + 3
+    assert parsed.tags.count("svg") == 4 + 2 * 3
     assert not re.search(r"\bnan\b|\binf\b|\$[a-z_]+", page)
 
 

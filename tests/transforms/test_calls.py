@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -254,3 +255,26 @@ def test_an_operator_restricts_until_a_time_and_exempts_until_one() -> None:
     ]
     released = [*held, override("RELEASE", on("05", "18:00:00"))]
     assert events(run(released, on("06", "17:00:00")), "restrictions.v1")[-1].as_of == on("05", "18:01:00")
+
+
+def test_every_step_is_a_link_of_the_audit_chain() -> None:
+    name = "A/HOUSE/2026-01-06T15:01:00Z"
+    steps = [override("EXTEND", on("06", "16:00:00"), name, expires_at=on("12", "21:00:00")), cash(1000, on("07"))]
+    outputs = run([*CRASH, *steps, price(54.0, on("08"))], on("08", "22:00:00"))
+    links = events(outputs, "audit.v1")
+    told = {own.causation_id for own in links} | {one for own in links for one in own.inputs.get("causes", "").split()}
+    assert {own.event_id for own in events(outputs, "margin.calls.v1")} <= told
+    assert [own.previous for own in links] == ["", *(own.event_id for own in links[:-1])]
+
+
+def test_a_closing_snapshot_carries_calls_into_the_next_day() -> None:
+    manifest = days.MANIFEST.model_copy(update={"closes_at": dt.datetime(2026, 1, 6, 22, 0, tzinfo=dt.UTC)})
+    fold = dataclasses.replace(fold_of(rules=RULES), horizon=manifest.horizon)
+    first = list(days.records_of(fold.advance(fold.start(), [days.by_topic(CRASH)], manifest.horizon)))
+    (snapshot,) = events(first, "snapshots.v1")
+    assert snapshot.standing is not None
+    assert {call.type for call in snapshot.standing.calls} == {"HOUSE", "MAINTENANCE"}
+    rest = [price(50.0, on("07", "14:35:00")), cash(2500, on("07"))]
+    opening = msgspec.structs.replace(snapshot, arrived_at=on("07", "14:00:00"), cut=None)
+    # The price is told again: a snapshot has closes alone.
+    assert steps(run([opening, *rest], on("07", "22:00:00"))) == steps(run([*CRASH, *rest], on("07", "22:00:00")))[2:]
