@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import msgspec
-
-from schemas.inputs import CallType, Means, OpenCall
+from schemas.inputs import CallType, Means, OpenCall, changed
 from schemas.scalars import Money, Time
 
 State = Literal["OPEN", "EXTENDED", "EXPIRED", "MET", "CANCELLED", "WAIVED"]
@@ -76,27 +74,27 @@ def opened(call: OpenCall) -> Stepped:
 def increased(call: OpenCall, amount: int) -> Stepped:
     """The call for more, ticks: its cause grew before the day was over, or by a correction."""
     _check(call, amount)
-    return _stepped("INCREASED", call.state, msgspec.structs.replace(call, increased=Money(call.increased + amount)))
+    return _stepped("INCREASED", call.state, changed(call, increased=Money(call.increased + amount)))
 
 
 def covered(call: OpenCall, by: Means, amount: int) -> Stepped:
     """The call after so much, ticks, at most what is outstanding, was covered."""
     _check(call, amount, outstanding(call))
     means = {**call.covered, by: Money(call.covered.get(by, 0) + amount)}
-    after = msgspec.structs.replace(call, covered={name: means[name] for name in sorted(means)})
+    after = changed(call, covered={name: means[name] for name in sorted(means)})
     return _stepped("COVERED" if outstanding(after) else "MET", call.state, after, by)
 
 
 def cancelled(call: OpenCall, amount: int) -> Stepped:
     """The call without so much, ticks, at most what is outstanding: a correction says that it was never due."""
     _check(call, amount, outstanding(call))
-    after = msgspec.structs.replace(call, cancelled=Money(call.cancelled + amount))
+    after = changed(call, cancelled=Money(call.cancelled + amount))
     return _stepped("REDUCED" if outstanding(after) else "CANCELLED", call.state, after)
 
 
 def waived(call: OpenCall) -> Stepped:
     """The call without what is outstanding, as two persons decided."""
-    after = msgspec.structs.replace(call, cancelled=Money(call.cancelled + outstanding(call)))
+    after = changed(call, cancelled=Money(call.cancelled + outstanding(call)))
     return _stepped("WAIVED", call.state, after)
 
 
@@ -104,7 +102,7 @@ def extended(call: OpenCall, until: int, by: str) -> Stepped:
     """The call due later, microseconds; by: who said so. Raises ValueError for a time that is not later."""
     if until <= call.due_at:
         raise ValueError(f"call {call.call_id}: expected a time after {call.due_at.text()}, found {Time(until).text()}")
-    return _stepped("EXTENDED", call.state, msgspec.structs.replace(call, due_at=Time(until), extended_by=by))
+    return _stepped("EXTENDED", call.state, changed(call, due_at=Time(until), extended_by=by))
 
 
 def expired(call: OpenCall) -> Stepped:
@@ -153,7 +151,7 @@ def _stepped(step: Step, before: State | None, call: OpenCall, by: Means | None 
         allowed = ", ".join(str(state) for state in TRANSITIONS[step])
         raise ValueError(f"call {call.call_id}: {step} expected of {allowed}, found {before}")
     if after in _ALIVE:
-        call = msgspec.structs.replace(call, state=after)
+        call = changed(call, state=after)
     return Stepped(step, after, call, by)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-import msgspec
-
-from schemas.inputs import LiquidationOrder, OpenProposal
+from schemas.inputs import LiquidationOrder, OpenProposal, changed
 from schemas.scalars import Quantity
 
 State = Literal["PROPOSED", "APPROVED", "REJECTED", "EXECUTED", "WITHDRAWN"]
@@ -47,7 +45,7 @@ def proposed(proposal: OpenProposal) -> Stepped:
 
 def approved(proposal: OpenProposal, by: str) -> Stepped:
     """The proposal as approved by two persons, or by policy."""
-    return _stepped("APPROVED", proposal.state, msgspec.structs.replace(proposal, approved_by=by))
+    return _stepped("APPROVED", proposal.state, changed(proposal, approved_by=by))
 
 
 def rejected(proposal: OpenProposal) -> Stepped:
@@ -72,10 +70,10 @@ def filled(proposal: OpenProposal, symbol: str, quantity: int) -> Stepped | None
             low, high = sorted((-order.filled, order.quantity - order.filled))
             part = min(max(left, low), high)
         left -= part
-        orders.append(msgspec.structs.replace(order, filled=Quantity(order.filled + part)))
+        orders.append(changed(order, filled=Quantity(order.filled + part)))
     if left == quantity:
         return None
-    after = msgspec.structs.replace(proposal, orders=tuple(orders))
+    after = changed(proposal, orders=tuple(orders))
     done = all(order.filled == order.quantity for order in orders)
     return _stepped("EXECUTED" if done else "FILLED", proposal.state, after)
 
@@ -86,5 +84,5 @@ def _stepped(step: Step, before: State | None, proposal: OpenProposal) -> Steppe
         allowed = ", ".join(str(state) for state in TRANSITIONS[step])
         raise ValueError(f"proposal {proposal.proposal_id}: {step} expected of {allowed}, found {before}")
     if after in _ALIVE:
-        proposal = msgspec.structs.replace(proposal, state=after)
+        proposal = changed(proposal, state=after)
     return Stepped(step, after, proposal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -211,6 +211,14 @@ class IntradayPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     day: Whole
     opening: Money
     changes: tuple[IntradayChange, ...]
+
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+def changed(record: Record, **fields: Any) -> Record:
+    """A record with other values in some fields."""
+    return msgspec.structs.replace(record, **fields)
 
 
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,114 @@
+"""Where an account stands, and its market: the records that a check of an order needs, from a replay or a live job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from ops.capture import Log, Offsets
+from ops.folder import read
+from pipeline.day import files_of, load_manifest
+from pipeline.job import LiveJob, load_job
+from pipeline.registry import unframed
+from pipeline.sources import read_file
+from schemas.codec import from_json
+from schemas.inputs import Instrument, Price
+from schemas.outputs import AccountState
+from schemas.topics import ACCOUNTS_STATE, INSTRUMENTS, PRICES
+from transforms.parse import Bounds, Raw, parse
+
+Record = AccountState | Instrument | Price
+
+
+def of_replay(out: Path, day: Path, account_id: str, symbols: Collection[str]) -> list[Record]:
+    """The newest state of an account that a replay published, the instruments, and the prices that it rested on.
+
+    Args:
+      out, day: folders of the replay's outputs, and of the day that was replayed.
+      symbols: what prices are needed of besides what the account holds.
+
+    Raises:
+      OutcomeError, DayError: a folder is not what it should be.
+    """
+    state = _newest(read(out, ACCOUNTS_STATE, account=account_id), account_id)
+    if state is None:
+        return []
+    bounds = load_job("replay").bounds(load_manifest(day))
+    files = files_of(day)
+
+    def told(topic: str) -> Iterator[Any]:
+        raws = (raw for file in files if file[0] == topic for raw in read_file(file))
+        # An instant sees what arrived before it.
+        return (record for record in _parsed(raws, bounds) if record.arrived_at < state.as_of)
+
+    return [state, *_needed(state, told, symbols)]
+
+
+def of_job(job: LiveJob, account_id: str, symbols: Collection[str]) -> list[Record]:
+    """The newest state of an account that a live job published, the instruments, and the newest prices.
+
+    Args:
+      symbols: what prices are needed of besides what the account holds.
+
+    Raises:
+      CaptureError, KafkaException, RegistryError: a topic is not there, or something does not answer.
+    """
+    state = _published(job, account_id)
+    if state is None:
+        return []
+    decode = job.formats.decoder()
+
+    def told(topic: str) -> Iterator[Any]:
+        raws = (
+            Raw(topic, m.partition() or 0, [m.offset() or 0], [m.value()], [m.timestamp()[1] * 1000])
+            for m in Log(job.kafka, (topic,)).records()
+        )
+        return _parsed(raws, job.bounds(None), decode)
+
+    return [state, *_needed(state, told, symbols)]
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where librdkafka's own partitioner, which the sink leaves in force, sends a key."""
+    return crc32(key.encode()) % partitions
+
+
+def _published(job: LiveJob, account_id: str) -> AccountState | None:
+    """The newest state of an account, from the partition of its key; from the others where it is not there, for their
+    number may have grown since."""
+    log = Log(job.kafka, (ACCOUNTS_STATE.name,))
+    ends = log.ends()
+    own = ACCOUNTS_STATE.name, partition_of(account_id, len(ends))
+    for some in ({own: ends[own]}, {place: end for place, end in ends.items() if place != own}):
+        if state := _newest(_states(log, job, account_id, some), account_id):
+            return state
+    return None
+
+
+def _states(log: Log, job: LiveJob, account_id: str, ends: Offsets) -> Iterator[AccountState]:
+    key, decode = account_id.encode(), job.formats.decoder()
+    for message in log.records(end=ends):
+        if message.key() == key:
+            text = unframed(decode, ACCOUNTS_STATE.name, bytes(message.value() or b""))
+            yield from_json(AccountState, text)
+
+
+def _newest(states: Iterable[Any], account_id: str) -> AccountState | None:
+    own = (state for state in states if state.account_id == account_id)
+    return max(own, key=lambda state: state.as_of, default=None)
+
+
+def _parsed(raws: Iterator[Raw], bounds: Bounds, *decode: Any) -> Iterator[Any]:
+    for raw in raws:
+        yield from parse(raw, bounds, *decode)[0].records
+
+
+def _needed(state: AccountState, told: Callable[[str], Iterator[Any]], symbols: Collection[str]) -> Iterator[Record]:
+    """Every instrument, since one may say what another is, and the prices of what is held, ordered or underlies it."""
+    instruments: list[Instrument] = sorted(told(INSTRUMENTS.name), key=lambda own: own.arrived_at or 0)
+    yield from instruments
+    wanted = {position.symbol for position in state.positions} | set(symbols)
+    wanted |= {own.underlying for own in instruments if own.symbol in wanted and own.underlying is not None}
+    yield from (price for price in told(PRICES.name) if price.symbol in wanted)
