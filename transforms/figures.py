@@ -123,7 +123,7 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
     ladder = state.ladder
     levels = plain_texts(LEVELS)[[level_of(flags) for flags in ladder.flags[rows].tolist()]]
     clocks = [time_texts(clock[rows]) for clock in (ladder.since, ladder.deficient_since)]
-    opened = ([on.event_id for _, on in sorted(ladder.opened.get(row, {}).items())] for row in rows.tolist())
+    opened = (_open_events(state, row) for row in rows.tolist())
     held = state.book.held(rows, state.market)
     states = plain_texts(STATE_NAMES)[state.market.states(held.symbols, instant)]
     positions = position_texts(PricedPosition, state, held, n, [number_texts(np.nan_to_num(held.price)), states])
@@ -133,6 +133,13 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
     stand += [amounts[0], plain_texts([REGIMES[code] for code in state.book.regime[rows].tolist()]), *asked]
     contents = filled(form_of(outputs.AccountState), n, [*head, *stand])
     yield "accounts.state.v1", sealed_lines(keys, contents)
+
+
+def _open_events(state: ShardState, row: int) -> list[str]:
+    """Ids of what is open on an account: consequences of the ladder by level, then calls; a clock has none."""
+    events = [on.event_id for _, on in sorted(state.ladder.opened.get(row, {}).items())]
+    events += [call.event_id for call in state.standing.of(row).calls]
+    return list(dict.fromkeys(filter(None, events)))
 
 
 def position_texts(record: type, state: ShardState, held: Held, accounts: int, rest: list[Texts]) -> list[bytes]:
