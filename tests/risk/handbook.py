@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from risk import calls
+from risk import calls, proposals
 from tests.risk.margin_examples import EXAMPLES, load
 
 PAGES = Path(__file__).parents[2] / "docs/rules"
@@ -20,7 +20,7 @@ MARKED = re.compile(r"(<!-- examples: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTAL
 
 
 DRAWN = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-MACHINES: dict[str, Any] = {"calls": calls.TRANSITIONS}
+MACHINES: dict[str, Any] = {"calls": calls.TRANSITIONS, "proposals": proposals.TRANSITIONS}
 
 
 def diagram(name: str) -> str:
