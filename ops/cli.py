@@ -16,12 +16,14 @@ import typer  # noqa: E402
 
 from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
+from ops.review import app as review_app  # noqa: E402
 from ops.submit import app as submit_app  # noqa: E402
 from ops.terminal import console, explained  # noqa: E402
 from schemas.inputs import Method  # noqa: E402
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(operate_app)
+app.add_typer(review_app)
 app.add_typer(deadletter_app, name="deadletter")
 app.add_typer(submit_app, name="submit")
 
@@ -178,6 +180,62 @@ def explain(
     render(result, console)
     if changes:
         render_changes(changes, console)
+
+
+@app.command("check-order")
+def check_order(
+    account: Annotated[str, typer.Argument(help="account id")],
+    leg: Annotated[list[str], typer.Option(help="'-1 XYZ-P95 @ 2.10', or '-50 AAPL' at its price; may be repeated")],
+    out: Annotated[Path | None, typer.Option(help="folder of a replay's outputs, with --day")] = None,
+    day: Annotated[Path | None, typer.Option(help="the day that was replayed: instruments and prices")] = None,
+    job: Annotated[str | None, typer.Option(help="a live job instead: a name in conf/jobs, or a file")] = None,
+    rules: Annotated[list[str] | None, typer.Option(help="rulebooks, instead of the day's or the job's")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Would an order be admitted, and what would it leave? All of its legs are taken together."""
+    from ops.calc import to_json
+    from ops.desk import OrderDesk
+    from ops.order import leg_of
+    from ops.standing import of_job, of_replay
+    from pipeline.day import load_manifest
+    from pipeline.job import load_live_job
+    from pipeline.rules import load_rulebooks
+
+    if (out is None) != (day is None) or (out is None) == (job is None):
+        raise typer.BadParameter("expected --out and --day of a replay, or --job of a live run")
+    with explained(ValueError):
+        legs = [leg_of(text) for text in leg]
+        symbols = {own.symbol for own in legs}
+        if out is not None and day is not None:
+            books, records = load_manifest(day).rulebooks, of_replay(out, day, account, symbols)
+        else:
+            plan = load_live_job(job or "live")
+            books, records = plan.rulebooks, of_job(plan, account, symbols)
+        desk = OrderDesk(load_rulebooks(rules or books))
+        desk.take(records)
+        found = desk.check(account, legs)
+    if json:
+        print(to_json(found.document()))
+    else:
+        found.render(console)
+
+
+@app.command()
+def scenario(
+    file: Annotated[Path, typer.Argument(help="a scenario; see examples/days")],
+) -> None:
+    """A story of some days, and what follows from it: calls, restrictions, liquidations."""
+    from ops.scenario import Scenario
+
+    with explained(ValueError):
+        told = Scenario.read(file)
+        lines = told.lines()
+    console.print(told.story, style="italic", markup=False)
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+    if told.expected != lines:
+        console.print("not what the file expects", style="red")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
-
+from ops.calls import Call, fold
+from ops.folder import OutcomeError, Stamp, check_folder, newest, read
 from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook
 from schemas import topics
-from schemas.codec import from_json
-from schemas.errors import UserError
 from schemas.outputs import Alert, Consequence, Level, Liquidation, MarginCall, Restriction, StressBetaSpy
 from schemas.scalars import RATIO_SCALE, Money, Ratio, Time
 
@@ -33,21 +31,12 @@ AMOUNTS: dict[type, tuple[Level, str]] = {
 }
 
 
-class OutcomeError(UserError, ValueError):
-    """An output folder that cannot be read; the text says what to do."""
-
-
-class _Stamp(msgspec.Struct, frozen=True):
-    account_id: str
-    as_of: Time
-
-
-class _Standing(_Stamp, frozen=True):
+class _Standing(Stamp, frozen=True):
     level: Level
     rulebook: str
 
 
-class _Figure(_Stamp, frozen=True):
+class _Figure(Stamp, frozen=True):
     excess: Money
 
 
@@ -55,7 +44,8 @@ class _Figure(_Stamp, frozen=True):
 class Case:
     """Something that was opened on an account: why, on which figures, and how it ended (ended_at None: still open).
 
-    kind is the level it stands for; amount is the call, the stressed equity, or the market value to close.
+    kind is the level it stands for; amount is the call as it was first made, the stressed equity, or the market value
+    to close. ended is met, cancelled, waived, lifted or cleared; of a call with something due, extended or expired.
     """
 
     kind: Level
@@ -104,7 +94,8 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A day's outputs. carried counts what ended today and was opened before; excess holds the notable accounts."""
+    """A day's outputs. carried counts what ended today and was opened before; excess and calls hold the notable
+    accounts."""
 
     rulebooks: tuple[str, ...]
     begin: Time
@@ -120,6 +111,7 @@ class Outcome:
     ladder: tuple[Rung, ...]
     totals: tuple[Total, ...]
     excess: dict[str, tuple[tuple[Time, Money], ...]]
+    calls: dict[str, tuple[Call, ...]]
     dead_letters: int
 
     def of(self, kind: Level) -> list[Case]:
@@ -129,17 +121,16 @@ class Outcome:
 
 def read_outcome(out: Path) -> Outcome:
     """Read a folder of outputs. Raises OutcomeError saying what to do where there are none or one cannot be used."""
-    for topic in topics.OUTPUTS:
-        if not (out / f"{topic.name}.jsonl").is_file():
-            raise OutcomeError(
-                f"{out}: no {topic.name}.jsonl. Replay a day into it first: margin replay DAY --out {out}"
-            )
-    alerts: list[Alert] = list(_read(out, topics.ALERTS))
+    check_folder(out)
+    alerts: list[Alert] = list(read(out, topics.ALERTS))
     timeline = tuple(alert for alert in alerts if alert.kind == "LEVEL")
-    consequences = [record for topic in CONSEQUENCES for record in _read(out, topic)]
+    consequences = [record for topic in CONSEQUENCES for record in read(out, topic)]
     ended = {record.supersedes: record for record in consequences if record.supersedes is not None}
     opened = [record for record in consequences if record.status in OPENINGS]
-    cases = [*_warnings(timeline), *(_case(record, ended.get(record.event_id)) for record in opened)]
+    calls = fold(record for record in consequences if isinstance(record, MarginCall))
+    standing = {call.steps[0].event_id: call.status.lower() for call in calls if call.alive}
+    cases = [*_warnings(timeline)]
+    cases += [_case(own, ended.get(own.event_id), standing.get(own.event_id, "open")) for own in opened]
     cases.sort(key=lambda case: (case.at, RANK[case.kind], case.account_id))
 
     highest: dict[str, Level] = {}
@@ -148,7 +139,7 @@ def read_outcome(out: Path) -> Outcome:
     running: Counter[Level] = Counter()
     rulebooks: dict[str, None] = {}
     begin = end = Time(0)
-    for state in _read(out, topics.ACCOUNTS_STATE, _Standing):
+    for state in read(out, topics.ACCOUNTS_STATE, _Standing):
         begin, end = begin or state.as_of, state.as_of
         rulebooks[state.rulebook] = None
         before = current.get(state.account_id)
@@ -168,9 +159,8 @@ def read_outcome(out: Path) -> Outcome:
 
     notable = _notable(cases)
     deficiencies, excess = _figures(out, notable)
-    severe = _severe_move(next(reversed(rulebooks)))
-    last = {stamp.account_id: line for stamp, line in _lines(out, topics.STRESS_BETA_SPY, _Stamp)}
-    stress: list[StressBetaSpy] = [from_json(StressBetaSpy, line) for line in last.values()]
+    severe = severe_move(next(reversed(rulebooks)))
+    stress: list[StressBetaSpy] = list(newest(out, topics.STRESS_BETA_SPY).values())
     moves = sorted({scenario.move for record in stress for scenario in record.scenarios})
     severe = severe if severe in moves else min(moves, default=Ratio(0))
     return Outcome(
@@ -188,29 +178,9 @@ def read_outcome(out: Path) -> Outcome:
         ladder=tuple(_rung(stress, move) for move in moves),
         totals=tuple(_totals(begin, end, counts, deficiencies)),
         excess={account: tuple(excess[account]) for account in notable if excess[account]},
-        dead_letters=sum(1 for _ in _read(out, topics.DEADLETTER)),
+        calls={account: tuple(call for call in calls if call.account_id == account) for account in notable},
+        dead_letters=sum(1 for _ in read(out, topics.DEADLETTER)),
     )
-
-
-def _lines(out: Path, topic: topics.Topic, view: type) -> Iterator[tuple[Any, bytes]]:
-    """Each line with the part of its record that view names, checked to be in time order."""
-    path = out / f"{topic.name}.jsonl"
-    previous = None
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = from_json(view, line)
-            except msgspec.DecodeError as error:
-                raise OutcomeError(f"{path}, line {number}: {error}. Replay the day again: margin replay") from error
-            at = getattr(record, "as_of", None)
-            if previous is not None and at < previous:
-                raise OutcomeError(f"{path}, line {number}: not in order of as_of, as margin replay writes it")
-            previous = at
-            yield record, line
-
-
-def _read(out: Path, topic: topics.Topic, view: type | None = None) -> Iterator[Any]:
-    return (record for record, _ in _lines(out, topic, view or topic.record))
 
 
 def _bucket(at: int) -> int:
@@ -231,9 +201,10 @@ def _warnings(timeline: tuple[Alert, ...]) -> Iterator[Case]:
         yield Case("WARNING", alert.account_id, alert.as_of, *figures, ended, None if later is None else later.as_of)
 
 
-def _case(opened: Consequence, end: Any) -> Case:
+def _case(opened: Consequence, end: Any, standing: str) -> Case:
+    """What was opened; end: the record that supersedes it. standing: what it is while there is none."""
     kind, field = AMOUNTS[type(opened)]
-    ended = "open" if end is None else "restated" if end.status in OPENINGS else end.status.lower()
+    ended = standing if end is None else "restated" if end.status in OPENINGS else end.status.lower()
     figures = (opened.rule, opened.equity, opened.requirement, getattr(opened, field))
     return Case(kind, opened.account_id, opened.as_of, *figures, ended, None if end is None else end.as_of)
 
@@ -253,7 +224,7 @@ def _figures(out: Path, notable: list[str]) -> tuple[dict[int, tuple[int, int]],
     sums: dict[int, tuple[int, int]] = {}
     paths: dict[str, list[tuple[Time, Money]]] = {account: [] for account in notable}
     count = total = 0
-    for figure in _read(out, topics.MARGIN_CALC, _Figure):
+    for figure in read(out, topics.MARGIN_CALC, _Figure):
         before, now = owed.get(figure.account_id, 0), max(0, -figure.excess)
         if before != now:
             owed[figure.account_id] = now
@@ -275,7 +246,7 @@ def _totals(
         yield Total(Time(at), {level: levels[level] for level in LEVELS}, deficient, Money(deficiency))
 
 
-def _severe_move(label: str) -> Ratio | None:
+def severe_move(label: str) -> Ratio | None:
     """The severe move of the rulebook with this label, if it ships with the project and is unchanged."""
     try:
         book = load_rulebook(label.partition("@")[0])

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
+from ops.formats import clock, dollars, new_york, percent, words
 from ops.outcome import LEVELS, Outcome, read_outcome
-from ops.show import HEADINGS, Plot, clock, dollars, ending, new_york, percent, words
+from ops.plot import BLUE, COLOURS, HOUR, RED, Plot, hours, unit_of
+from ops.show import HEADINGS, ending
+from ops.timeline import timeline_chart
 from schemas.outputs import Level
-from schemas.scalars import MONEY_SCALE, RATIO_SCALE
+from schemas.scalars import RATIO_SCALE
 
 MOST_ROWS = 500
-HOUR = 3_600_000_000
-#: Severity grows darker, so that it also reads without colour.
-COLOURS: dict[Level, str] = {
-    "NONE": "#5b6b7b",
-    "WARNING": "#f2c14e",
-    "MARGIN_CALL": "#e07b1f",
-    "RESTRICTION": "#8a5a9e",
-    "LIQUIDATION": "#8c1c2b",
-}
-BLUE, RED = "#2166ac", "#b2182b"
-
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Margin risk report $date</title><style>
 :root { color: #1f2d3d; font: 14px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif }
@@ -66,17 +58,6 @@ footer { margin-top: 30px; border-top: 1px solid #d5dce4; padding-top: 8px; colo
 """)
 
 
-def _hours(begin: int, end: int, every: int = 1) -> list[tuple[float, str]]:
-    return [(at, f"{new_york(at):%H:%M}") for at in range(-(-begin // HOUR) * HOUR, end + 1, HOUR * every)]
-
-
-def _unit(amounts: Iterable[float]) -> tuple[float, str]:
-    """What to divide money by for an axis, and the name of that unit."""
-    most = max((abs(amount) for amount in amounts), default=0) / MONEY_SCALE
-    name, size = next(u for u in (("$ million", 1e6), ("$ thousand", 1e3), ("$", 1.0)) if most >= u[1] * 2 or u[1] == 1)
-    return size * MONEY_SCALE, name
-
-
 def levels_chart(outcome: Outcome) -> str:
     """Accounts at a level other than none, stacked, the most severe at the bottom."""
     totals = outcome.totals
@@ -84,7 +65,7 @@ def levels_chart(outcome: Outcome) -> str:
     most = max(max(sum(total.levels[level] for level in shown) for total in totals), 4)
     title = f"Accounts at each level, of {len(outcome.current):,}; the others are at none"
     plot = Plot(title, "time in New York", "accounts", (totals[0].at, totals[-1].at), (0, most * 1.05))
-    plot.frame(_hours(totals[0].at, totals[-1].at))
+    plot.frame(hours(totals[0].at, totals[-1].at))
     below = [0] * len(totals)
     for level in shown:
         above = [base + total.levels[level] for base, total in zip(below, totals, strict=True)]
@@ -100,12 +81,12 @@ def levels_chart(outcome: Outcome) -> str:
 def deficiency_chart(outcome: Outcome) -> str:
     """The sum of what deficient accounts lack, with its peak named."""
     totals = outcome.totals
-    scale, unit = _unit(total.deficiency for total in totals)
+    scale, unit = unit_of(total.deficiency for total in totals)
     peak = max(totals, key=lambda total: total.deficiency)
     title = "Sum over deficient accounts of requirement minus equity"
     span, most = (totals[0].at, totals[-1].at), (peak.deficiency / scale or 1) * 1.2
     plot = Plot(title, "time in New York", unit, span, (0, most))
-    plot.frame(_hours(*span))
+    plot.frame(hours(*span))
     line = [(total.at, total.deficiency / scale) for total in totals]
     plot.path([(line[0][0], 0), *line, (line[-1][0], 0)], f'fill="{RED}" fill-opacity="0.12"')
     plot.path(line, f'fill="none" stroke="{RED}" stroke-width="2"')
@@ -118,7 +99,7 @@ def deficiency_chart(outcome: Outcome) -> str:
 def ladder_charts(outcome: Outcome) -> str:
     """The firm's P&L, and the accounts under water, at each SPY move."""
     ladder = outcome.ladder
-    scale, unit = _unit(rung.pnl for rung in ladder)
+    scale, unit = unit_of(rung.pnl for rung in ladder)
     names = [(number, percent(rung.move)) for number, rung in enumerate(ladder)]
     low, high = (bound(0.0, *(rung.pnl / scale for rung in ladder)) * 1.2 for bound in (min, max))
     pnl = Plot("Firm total P&L by SPY move", "SPY move", unit, (-0.6, len(ladder) - 0.4), (low, high or 1.0), 536)
@@ -138,10 +119,10 @@ def ladder_charts(outcome: Outcome) -> str:
 
 
 def account_charts(outcome: Outcome) -> str:
-    """Excess through the day of the notable accounts, with every change of level."""
+    """Excess through the day of the notable accounts, with every change of level; beside it their levels and calls."""
     charts = []
     for account, path in outcome.excess.items():
-        scale, unit = _unit(excess for _, excess in path)
+        scale, unit = unit_of(excess for _, excess in path)
         values = [excess / scale for _, excess in path]
         changes = [alert for alert in outcome.timeline if alert.account_id == account]
         since = min((alert.as_of for alert in changes), default=outcome.begin) - HOUR // 2
@@ -149,7 +130,7 @@ def account_charts(outcome: Outcome) -> str:
         pad = (high - low or 1) * 0.12
         span = (outcome.begin, outcome.end)
         plot = Plot(f"Excess of {account[:40]}", "time in New York", unit, span, (low - pad, high + pad), 536, 230)
-        plot.frame(_hours(*span, 2))
+        plot.frame(hours(*span, 2))
         until = [*(at for at, _ in path[1:]), outcome.end]
         steps = zip((at for at, _ in path), until, (min(value, high + pad) for value in values), strict=True)
         line = [(at, value) for begin, end, value in steps for at in (begin, end)]
@@ -159,7 +140,7 @@ def account_charts(outcome: Outcome) -> str:
             mark = f'<circle cx="{x}" cy="{y}" r="5" fill="{COLOURS[alert.level]}" stroke="#fff" stroke-width="1.2">'
             about = escape(f"{clock(alert.as_of)} {words(alert.level)}: {alert.message}")
             plot.parts.append(f"{mark}<title>{about}</title></circle>")
-        charts.append(f"<div>{plot.svg()}</div>")
+        charts.append(f"<div>{plot.svg()}</div><div>{timeline_chart(outcome, account)}</div>")
     return "".join(charts)
 
 
@@ -269,7 +250,8 @@ def render(outcome: Outcome) -> str:
     note = "Excess is equity minus requirement; below zero the account is deficient. A dot is a change of level, to "
     note += (
         " ".join(tag(level) for level in LEVELS)
-        + ". Higher values more than half an hour before the first dot are cut off at the top."
+        + ". Higher values more than half an hour before the first dot are cut off at the top. Beside it the account's "
+        "level, and each of its calls as a bar as high as what is still due, until it is due or ended, with its steps."
     )
     return PAGE.substitute(
         date=f"{new_york(outcome.begin):%Y-%m-%d}",

@@ -198,6 +198,14 @@ class Calls:
                 yield out
         self.events.rest(at, MARGIN_CALL, cause or "")
 
+    def renewed(self, at: int) -> Iterator[Out]:
+        """The house's call was met, but the account has fallen further since it was made: what is missing still."""
+        shortfall = int(-self.events.block.measures["excess"][at])
+        opened = self.state.ladder.opened.get(int(self.events.block.accounts[at]), {})
+        alive = any(calls.BASIS[call.type] == "REALTIME" for call in self.standing(at).calls)
+        if shortfall > 0 and MARGIN_CALL in opened and not alive:
+            yield from self.open(at, "HOUSE", shortfall)
+
     def released(self, at: int, status: str = "") -> Iterator[Out]:
         """The account's real-time calls end: their level was released, or a correction cancelled it."""
         self.events.forget(at, MARGIN_CALL)

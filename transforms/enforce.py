@@ -82,6 +82,7 @@ class Enforce:
         for at in np.flatnonzero(changed | clocked).tolist():
             self._clock(state, block, at)
             state.dirty.add("chains")
+        said.extend(self._journalled(events, self._renewed(events, update)))
         said.extend(self._journalled(events, Liquidations(Calls(events)).due(decision.flags)))
         yield from lines_by_topic(said)
         shown = np.flatnonzero(published_for)
@@ -109,6 +110,11 @@ class Enforce:
             yield events.alert(place(account), "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
         for account, record in update.late:
             yield events.journal(place(account), "LATE", None, {"arrived_at": Time(record.arrived_at or 0).text()})
+
+    def _renewed(self, events: Events, update: Update) -> Iterator[Out]:
+        if events.block.rules.calls is not None:
+            for account in sorted({booking.account for booking in update.bookings}):
+                yield from Calls(events).renewed(events.block.place(account))
 
     def _journalled(self, events: Events, outs: Iterator[Out]) -> Iterator[Out]:
         """What is said, and of each step of a call or of a liquidation a link of the audit chain."""

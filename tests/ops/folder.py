@@ -30,8 +30,11 @@ def head(account: str, time: str) -> dict[str, Any]:
     return {"account_id": account, "as_of": at(time), "rulebook": "test@0"}
 
 
-def state(account: str, time: str, level: Level, equity: int, requirement: int) -> list[Any]:
-    """The figures, the standing and the stress of an account; every SPY move of 8% takes or gives 500 dollars."""
+def state(account: str, time: str, level: Level, equity: int, requirement: int, **more: Any) -> list[Any]:
+    """The figures, the standing and the stress of an account; every SPY move of 8% takes or gives 500 dollars.
+
+    more: of the standing.
+    """
     figures: dict[str, Any] = {
         "equity": money(equity),
         "requirement": money(requirement),
@@ -47,9 +50,8 @@ def state(account: str, time: str, level: Level, equity: int, requirement: int) 
         **PARTS,
         **figures,
     )
-    standing = AccountState(
-        **head(account, time), level=level, since=None, deficient_since=None, open_events=(), positions=(), **figures
-    )
+    told: dict[str, Any] = {"since": None, "deficient_since": None, "open_events": (), "positions": ()} | more
+    standing = AccountState(**head(account, time), level=level, **told, **figures)
     scenarios = tuple(
         Scenario(
             move=Ratio(move * 10_000),
@@ -78,7 +80,7 @@ def consequence(kind: type, account: str, time: str, ends: Any = None, **fields:
         called = {"type": "HOUSE", "basis": "REALTIME", "called": money(100), "occurred_at": at(time)}
         fields = {**called, "due_at": at("21:00:00"), **fields}
     common: dict[str, Any] = {"cause_id": "cause", "rule": CALL_RULE, "equity": money(900), "requirement": money(1000)}
-    return identified(kind(**head(account, time), **common, supersedes=supersedes, **fields))
+    return identified(kind(**head(account, time), **common | {"supersedes": supersedes} | fields))
 
 
 def write(out: Path, records: list[Any]) -> Path:

@@ -131,6 +131,12 @@ def test_what_falls_on_is_called_as_more_and_never_twice() -> None:
     assert steps(outputs, "HOUSE") == [("HOUSE", "OPENED", 2500), ("HOUSE", "OPENED", 1500), ("HOUSE", "EXPIRED", 2500)]
 
 
+def test_a_call_that_is_met_is_followed_by_one_for_what_fell_since() -> None:
+    # At 48 4,000 are missing, of which 2,500 is called and paid.
+    outputs = run([*CRASH, price(48.0, on("06", "16:00:00")), cash(2500, on("06", "17:00:00"))], on("06", "20:00:00"))
+    assert steps(outputs) == [("HOUSE", "OPENED", 2500), ("HOUSE", "MET", 0), ("HOUSE", "OPENED", 1500)]
+
+
 def test_a_sale_covers_what_it_frees() -> None:
     # 100 sold at 50 free a quarter of 5,000.
     outputs = run([*CRASH, fill(-100, 50.0, on("07"))], on("07", "16:00:00"))

@@ -1,0 +1,96 @@
+"""Commands that look at what a replay came to: its calls, one account's day, its liquidations, the whole firm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from ops.terminal import console, explained
+from schemas.inputs import CallType
+from schemas.scalars import Money, decode_scalar, encode_json
+
+app = typer.Typer()
+
+Out = Annotated[Path, typer.Argument(help="folder of a replay's outputs")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@app.command()
+def calls(
+    out: Out,
+    kind: Annotated[CallType | None, typer.Option("--type", help="of one type")] = None,
+    alive: Annotated[bool, typer.Option("--open", help="with something due")] = False,
+    account: Annotated[str | None, typer.Option(help="of one account")] = None,
+    json: AsJson = False,
+) -> None:
+    """Calls: what was called, what covered it, what is still due and when; what is due first comes first."""
+    from ops.calls import read_calls, render, totals_of
+
+    with explained(ValueError):
+        found = read_calls(out, kind=kind, alive=alive, account=account)
+    if json:
+        _print_json({"calls": [call.document() for call in found], "totals": totals_of(found)})
+    else:
+        render(found, console)
+
+
+@app.command()
+def account(out: Out, account: Annotated[str, typer.Argument(help="account id")], json: AsJson = False) -> None:
+    """One account's day: its level, its figures, and what happened to it in time order."""
+    from ops.history import read_history
+
+    with explained(ValueError):
+        found = read_history(out, account)
+    if json:
+        _print_json(found.document())
+    else:
+        found.render(console)
+
+
+@app.command()
+def liquidations(out: Out, json: AsJson = False) -> None:
+    """Liquidations by account: what is deficient since when, what is to be closed, and how each ended."""
+    from ops.liquidations import read_liquidations, render
+
+    with explained(ValueError):
+        found = read_liquidations(out)
+    if json:
+        _print_json(found)
+    else:
+        render(found, console)
+
+
+@app.command()
+def firm(
+    out: Out,
+    net_capital: Annotated[float | None, typer.Option(help="of the firm, in dollars, for FINRA 4210(g)(12)")] = None,
+    day: Annotated[
+        Path | None, typer.Option(help="the day that was replayed, for the multipliers of crowded options")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="crowded names", min=1)] = 10,
+    json: AsJson = False,
+) -> None:
+    """The firm: totals by level and margin type, calls, net capital, crowded names, and what a crash would add."""
+    from ops.firm import read_firm, render
+
+    with explained(ValueError):
+        capital = None if net_capital is None else int(decode_scalar(Money, net_capital))
+        units = None
+        if day is not None:
+            # It needs Beam, which takes seconds to start.
+            from ops.multipliers import multipliers_of
+
+            units = multipliers_of(day)
+        found = read_firm(out, net_capital=capital, multipliers=units, most=limit)
+    if json:
+        _print_json(found.document())
+    else:
+        render(found, console)
+
+
+def _print_json(found: Any) -> None:
+    """Money as decimal strings and times as RFC 3339, as in the records."""
+    print(msgspec.json.format(msgspec.json.encode(found, enc_hook=encode_json), indent=2).decode())
