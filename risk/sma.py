@@ -50,8 +50,8 @@ def at_close(
 
     Args:
       sma: (n,) at the last close. cash: (n,) paid in, less withdrawals, without what covered an older call. opened,
-        closed: (n,) values as in after_trade. spent: (n,) of what was released, what covered an older call. excess: (n,)
-        Regulation T excess at the close.
+        closed: (n,) values as in after_trade. spent: (n,) of what was released, what covered an older call. excess:
+        (n,) Regulation T excess at the close.
 
     Returns:
       (n,) SMA; (n,) call. All in ticks.
