@@ -222,11 +222,12 @@ class Calls:
         state, book = self.state, block.rules
         day = day_of(state, block.instant)
         opened, closed = day_trades(state, block.accounts, began(state, day))
-        found = assess(block, opened > 0)
+        own = [state.standing.of(row) for row in block.accounts.tolist()]
+        owing = [any(call.type == "MINIMUM_EQUITY" for call in one.calls) for one in own]
+        found = assess(block, (opened > 0) | np.array(owing, np.bool_))
         deficits: Floats = np.zeros(len(opened))
         if book.intraday is not None:
             deficits = deficits_of(state, block.accounts, found.equity, book.intraday, day)
-        own = [state.standing.of(row) for row in block.accounts.tolist()]
         before, cash, spent = (
             np.array([float(getattr(one, name)) for one in own]) for name in ("sma", "cash", "spent")
         )
@@ -243,7 +244,9 @@ class Calls:
             at = self.events.block.place(int(block.accounts[place]))
             level = float(found.level[place])
             yield from self._missing(at, "REG_T", int(regulation[place]), level, rules)
-            for kind, column in found.deficiency.items():
+            # A stale or halted price alone neither calls nor cures.
+            reliable = self.events.block.measures["stale_share"][at] <= book.max_stale_share
+            for kind, column in found.deficiency.items() if reliable else ():
                 deficiency = int(column[place])
                 yield from self._all(at, calls.eased(self.standing(at).calls, kind, deficiency, rules.cures))
                 more = calls.missing(self.standing(at).calls, kind, deficiency)
@@ -285,7 +288,9 @@ class Calls:
         name = {"REG_T": "regulation", "MINIMUM_EQUITY": "equity"}.get(call.type, "level")
         was, now = (getattr(assess(block, np.ones(1, np.bool_)), name)[0] for block in (before, after))
         moved = int(now - was)
-        call = msgspec.structs.replace(call, rests_on=rests_on)
+        call, standing = msgspec.structs.replace(call, rests_on=rests_on), self.standing(at)
+        kept = tuple(call if own.call_id == call.call_id else own for own in standing.calls)
+        self.keep(at, msgspec.structs.replace(standing, calls=kept))
         if moved > 0:
             yield self.take(at, calls.cancelled(call, min(moved, calls.outstanding(call))))
         elif moved < 0:

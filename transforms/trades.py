@@ -16,7 +16,8 @@ def day_trades(state: ShardState, accounts: Ints, since: int) -> tuple[Floats, F
     opened, closed = np.zeros(len(accounts)), np.zeros(len(accounts))
     book, market = state.book, state.market
     for place, row in enumerate(accounts.tolist()):
-        traded: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        # Whole millionths and ticks, so that the order of the fills cannot matter.
+        traded: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for entry in state.ledger.of(book.ids[row]).fills.values():
             fill = entry.effect()
             if fill is None or entry.applied_at < since:
@@ -24,7 +25,7 @@ def day_trades(state: ShardState, accounts: Ints, since: int) -> tuple[Floats, F
             own = traded[fill.symbol]
             own[0] += fill.quantity
             own[1] += abs(fill.quantity)
-            own[2] += abs(fill.quantity) * entry.size * fill.price
+            own[2] += round(abs(fill.quantity) * entry.size * fill.price * TICKS_PER_DOLLAR / 1e6)
         if not traded:
             continue
         held = book.held(np.array([row]), market)
@@ -32,7 +33,7 @@ def day_trades(state: ShardState, accounts: Ints, since: int) -> tuple[Floats, F
         for symbol, (net, gross, value) in sorted(traded.items()):
             after = int(now.get(symbol, 0))
             before = after - net
-            price = value / gross / 1e6 * TICKS_PER_DOLLAR if gross else 0.0
+            price = value / gross if gross else 0.0
             same = before * after >= 0
             opened[place] += np.rint(max(abs(after) - abs(before) if same else abs(after), 0.0) * price)
             closed[place] += np.rint(max(abs(before) - abs(after) if same else abs(before), 0.0) * price)

@@ -201,6 +201,25 @@ def test_regulation_t_is_called_for_the_days_trades_and_no_rally_meets_it() -> N
     ]
 
 
+def test_the_minimum_of_2000_is_owed_until_it_is_there() -> None:
+    # 20 XYZ at 100 on 1,500: equity 1,500, of which 25% of 2,000 is asked for; no trade on the next day.
+    poor = [account(), cash(1500, on("05")), fill(20, 100.0, on("05", "15:10:00")), price(100.0, on("05", "15:11:00"))]
+    outputs = run(poor, on("06", "22:00:00"))
+    assert steps(outputs) == [("MINIMUM_EQUITY", "OPENED", 500)]
+    assert steps(run([*poor, cash(500, on("07"))], on("07", "22:00:00")))[1:] == [("MINIMUM_EQUITY", "MET", 0)]
+
+
+def test_a_halted_price_at_the_close_calls_nobody() -> None:
+    halt = msgspec.structs.replace(price(60.0, on("06", "14:50:00")), status="HALTED")
+    # At 60 equity is 20,000; 400 more at 60 ask for 21,000 in all.
+    day = [*BOUGHT, price(60.0, on("06", "14:40:00")), halt, fill(400, 60.0, on("06"))]
+    outputs = run(day, on("06", "22:00:00"))
+    assert [kind for kind, _, _ in steps(outputs)] == ["REG_T"]
+    assert [own.kind for own in events(outputs, "alerts.v1")].count("REVIEW") == 1
+    resumed = run([*day, price(60.0, on("07"))], on("07", "22:00:00"))
+    assert ("MAINTENANCE", "OPENED", 1000) in steps(resumed)
+
+
 def test_round_trips_and_small_amounts_are_not_called() -> None:
     trip = [account(), cash(40_000, on("05")), *BOUGHT[2:], fill(-1000, 100.0, on("05", "18:00:00"))]
     assert steps(run(trip, on("05", "22:00:00")), "REG_T") == []
