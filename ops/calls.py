@@ -214,8 +214,8 @@ def _folded(steps: list[MarginCall]) -> Call:
         type=last.type,
         basis=last.basis,
         rule=last.rule,
-        occurred_at=last.occurred_at,
-        due_at=last.due_at,
+        occurred_at=last.occurred_at or last.as_of,
+        due_at=last.due_at or last.as_of,
         called=last.called,
         covered=last.covered,
         by={name: Money(amount) for name, amount in sorted(by.items())},
@@ -237,7 +237,7 @@ def _status(steps: list[MarginCall]) -> str:
     if steps[0].status == "OPENED":
         return "OPEN"
     # Of a call from before the folder begins: by what the step says of it.
-    return "EXPIRED" if last.due_at < last.as_of else "EXTENDED" if last.extended_by else "OPEN"
+    return "EXPIRED" if (last.due_at or last.as_of) < last.as_of else "EXTENDED" if last.extended_by else "OPEN"
 
 
 def _going_on(account_id: str, call: OpenCall, known: Call | None) -> Call:

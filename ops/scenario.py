@@ -118,7 +118,8 @@ def _told(record: Any) -> Iterator[str]:
     match record:
         case MarginCall():
             by = f" by {record.by}" if record.by else ""
-            yield f"{head} call {record.type} {record.status}{by}: {_dollars(record.amount)} due {record.due_at.text()}"
+            due = f" due {record.due_at.text()}" if record.due_at else ""
+            yield f"{head} call {record.type} {record.status}{by}: {_dollars(record.amount)}{due}"
         case Restriction():
             yield f"{head} close-only {record.status}"
         case Liquidation():

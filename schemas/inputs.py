@@ -293,12 +293,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Snapshot(Input, frozen=True, kw_only=True):
-    """An account's whole state at its instant, in place of what was there; records before the cut are then ignored."""
+    """An account's whole state at its instant, in place of what was there; records before the cut are then ignored.
+
+    sma: of an account without a standing, which has its own.
+    """
 
     account_id: Id
     as_of: Time
     positions: tuple[SnapshotPosition, ...] = ()
     cash: Money = Money(0)
+    sma: Money = Money(0)
     fills: tuple[SnapshotFill, ...] = ()
     cash_ids: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()

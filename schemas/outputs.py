@@ -140,15 +140,15 @@ class MarginCall(Consequence, frozen=True, kw_only=True):
     """
 
     status: Literal["OPENED", "INCREASED", "COVERED", "MET", "EXTENDED", "EXPIRED", "REDUCED", "CANCELLED", "WAIVED"]
-    type: CallType
-    basis: Basis
+    type: CallType = "HOUSE"
+    basis: Basis = "REALTIME"
     amount: Money
-    called: Money
+    called: Money = Money(0)
     covered: Money = Money(0)
     cancelled: Money = Money(0)
     by: Means | None = None
-    occurred_at: Time
-    due_at: Time
+    occurred_at: Time | None = None
+    due_at: Time | None = None
     extended_by: str | None = None
 
 

@@ -79,6 +79,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "cut": closing,
         "margin_type": few_texts([REGIMES[own] for own in book.regime[rows].tolist()]),
         "intraday": [msgspec.json.encode(state.paths.get(row), enc_hook=encode_json) for row in accounts],
+        "sma": money_texts(np.array([state.standing.of(row).sma for row in accounts], np.float64)),
         "liquidate_last": plain_texts(list(book.liquidate_last.get(row, ())) for row in accounts),
         "standing": [msgspec.json.encode(state.standing.get(row), enc_hook=encode_json) for row in accounts],
         **dict(zip(("house_long_rate", "house_short_rate"), map(_rate_texts, book.house[:, rows]), strict=True)),

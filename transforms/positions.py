@@ -180,7 +180,7 @@ class UpdatePositions:
         state.paths.pop(account, None)
         if snapshot.intraday is not None:
             state.paths[account] = snapshot.intraday
-        state.standing.put(account, snapshot.standing)
+        state.standing.put(account, snapshot.standing or inputs.Standing(sma=snapshot.sma))
         state.dirty.update(("intraday", "standing"))
         state.cuts[snapshot.account_id] = int(snapshot.cut or 0)
         ladder.grow(len(book.ids))
