@@ -202,7 +202,8 @@ def render(firm: Firm, console: Console) -> None:
     if firm.severe_move is not None:
         console.print(Text(f"\nIf SPY moves {percent(firm.severe_move)}", "bold"))
         falling, shortfall, deepening = (getattr(totals, own).sum() for own in ("falling", "shortfall", "deepening"))
-        text = f"{falling:,} accounts that lack nothing now would lack ${dollars(shortfall)}"
+        who = "1 account that lacks" if falling == 1 else f"{falling:,} accounts that lack"
+        text = f"{who} nothing now would lack ${dollars(shortfall)}"
         if lacking := totals.deficient.sum():
             now = dollars(totals.deficiency.sum())
             text += f"; the {lacking:,} that lack ${now} would lack ${dollars(deepening)} more"

@@ -14,6 +14,7 @@ from ops.cli import app
 from ops.history import read_history
 from ops.liquidations import read_liquidations
 from ops.outcome import read_outcome
+from ops.terminal import console
 from ops.timeline import timeline_chart
 from schemas import topics
 from schemas.codec import to_json
@@ -21,6 +22,13 @@ from schemas.inputs import LiquidationOrder, OpenCall, Snapshot, Standing
 from schemas.outputs import Audit, Liquidation, MarginCall, Restriction
 from schemas.scalars import Money, Quantity, Time
 from tests.ops.folder import alert, at, consequence, head, money, state, write
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as on a wide terminal, whatever this one is."""
+    monkeypatch.setattr(console, "width", 250)
+
 
 DUE, LATER = Time.parse("2026-01-07T21:00:00Z"), Time.parse("2026-01-12T21:00:00Z")
 EVIL = "Z<script>&[red]"
@@ -91,7 +99,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> str:
-    found = CliRunner(env={"COLUMNS": "250"}).invoke(app, [str(word) for word in words])
+    found = CliRunner().invoke(app, [str(word) for word in words])
     assert found.exit_code == 0, found.output
     return found.stdout
 
@@ -254,7 +262,7 @@ def test_an_account_is_printed_with_what_operators_decided(out: Path) -> None:
 
 
 def test_an_unknown_account_says_what_to_do(out: Path) -> None:
-    found = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["account", str(out), "NOBODY"])
+    found = CliRunner().invoke(app, ["account", str(out), "NOBODY"])
     assert found.exit_code == 1
     assert "NOBODY: expected an account of" in found.stderr
     assert "such as A, B, C" in found.stderr

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ops.cli import app
 from ops.firm import read_firm
 from ops.folder import OutcomeError
+from ops.terminal import console
 from pipeline.day import Manifest, write_manifest
 from risk.book import REGIMES
 from risk.ladder import LEVELS
@@ -22,6 +23,13 @@ from schemas.inputs import Instrument, PricedPosition
 from schemas.outputs import MarginCalc, MarginCall
 from schemas.scalars import Money, Quantity
 from tests.ops.folder import at, consequence, money, state, write
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as on a wide terminal, whatever this one is."""
+    monkeypatch.setattr(console, "width", 200)
+
 
 STRATEGY, PORTFOLIO, _ = range(len(REGIMES))
 
@@ -67,7 +75,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> str:
-    found = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(word) for word in words])
+    found = CliRunner().invoke(app, [str(word) for word in words])
     assert found.exit_code == 0, found.output
     return found.stdout
 
@@ -157,7 +165,7 @@ def test_the_firm_is_printed_and_told_as_json(out: Path) -> None:
         "By margin type",
         "unknown",
         "If SPY moves \N{MINUS SIGN}8%",
-        "1 accounts that lack nothing now would lack $400; the 1 that lack $100 would lack $500 more.",
+        "1 account that lacks nothing now would lack $400; the 1 that lack $100 would lack $500 more.",
         "Held by most of the 2 called accounts, 2 of 2 names",
     ):
         assert expected in text
