@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from risk.amounts import Floats
 
@@ -91,6 +90,9 @@ def european(contracts: Contracts, spots: Floats) -> Floats:
 
 def _black(forward: Floats, strike: Floats, deviation: Floats, sign: Floats) -> Floats:
     """Undiscounted, at a standard deviation of the logarithm until expiry."""
+    # It takes 10 MB, which a day without options need not pay.
+    from scipy.special import ndtr
+
     with np.errstate(divide="ignore", invalid="ignore"):
         d1 = np.log(forward / strike) / deviation + 0.5 * deviation
     value = sign * (forward * ndtr(sign * d1) - strike * ndtr(sign * (d1 - deviation)))

@@ -65,6 +65,21 @@ def _by_lines(block: AccountBlock, moves: Floats) -> tuple[Floats, Floats, Float
     return pnl, deltas, requirement, block.cash + equity
 
 
+def distance_to_call(moves: Floats, excess: Floats) -> Floats:
+    """(n,) the SPY move nearest to none at which an account has no excess left, between the moves of the ladder by a
+    straight line; NaN where there is none on it.
+
+    Args:
+      moves: (k,) ascending. excess: (k, n) ticks after each, requirement recomputed.
+    """
+    before, after = excess[:-1], excess[1:]
+    crosses = (before < 0) != (after < 0)
+    part = np.divide(before, before - after, out=np.zeros_like(before), where=crosses)
+    at = np.where(crosses, moves[:-1, None] + np.diff(moves)[:, None] * part, np.inf)
+    nearest = np.take_along_axis(at, np.abs(at).argmin(axis=0)[None], axis=0)[0]
+    return np.where(np.isfinite(nearest), nearest, np.nan)
+
+
 def _worth(block: AccountBlock) -> Floats:
     """(n,) ticks of cash and everything at market, which is equity where no option is in it."""
     if block.rules.options is None:

@@ -111,7 +111,10 @@ class AccountState(Event, frozen=True, kw_only=True):
 
 
 class Alert(Event, frozen=True, kw_only=True):
-    """Something a person should see: a change of level, a review, a provisional account, an unpriced short."""
+    """Something a person should see: a change of level, a review, a provisional account, an unpriced short.
+
+    distance, distance_move: of a warning, the dollars of excess that are left, and the SPY move that takes them.
+    """
 
     kind: Literal["LEVEL", "REVIEW", "PROVISIONAL_ACCOUNT", "UNPRICED_SHORT", "LATE_RECORD", "OVERRIDE_REFUSED"]
     level: Level
@@ -120,6 +123,8 @@ class Alert(Event, frozen=True, kw_only=True):
     equity: Money
     requirement: Money
     cushion: Ratio | None
+    distance: Money | None = None
+    distance_move: Ratio | None = None
 
 
 class Consequence(Event, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from risk.amounts import TICKS_PER_DOLLAR
 from risk.block import AccountBlock, Accounts, Measure
 from risk.ladder import (
     DEFICIENCY,
@@ -21,6 +22,7 @@ from risk.ladder import (
     level_of,
 )
 from risk.rulebook import Rulebook, rulebook_at
+from risk.stress import distance_to_call
 from schemas.scalars import Time
 from transforms.calls import Calls
 from transforms.close import close_day
@@ -168,7 +170,12 @@ class Enforce:
         if before != after:
             ladder.since[account] = block.instant if after else -1
             verb = "rose" if after > before else "fell"
-            alert = events.alert(at, "LEVEL", f"{verb} from {LEVELS[before]} to {LEVELS[after]}", before)
+            message, move = f"{verb} from {LEVELS[before]} to {LEVELS[after]}", None
+            if LEVELS[after] == "WARNING" and block.measures["excess"][at] >= 0:
+                move = self._distance(events, at)
+                away = "beyond the SPY ladder" if np.isnan(move) else f"or SPY {move:+.1%}"
+                message += f"; a call is ${block.measures['excess'][at] / TICKS_PER_DOLLAR:,.2f}, {away}, away"
+            alert = events.alert(at, "LEVEL", message, before, move)
             causes.append(alert[1].event_id)
             yield alert
         if new & REVIEW and not old & REVIEW:
@@ -195,6 +202,11 @@ class Enforce:
             "causes": " ".join(causes),
         }
         yield events.journal(at, "DECISION", causes[0] if causes else None, facts)
+
+    def _distance(self, events: Events, at: int) -> float:
+        """The SPY move at which an account is called; NaN for none on the ladder."""
+        part = self._with_positions(events.state, events.block, np.array([at]))
+        return float(distance_to_call(np.array(part.rules.spy_moves), part.measures["stress_excess"])[0])
 
     def _clock(self, state: ShardState, block: Accounts, at: int) -> None:
         """Keep what a deficiency rests on while its clock runs, and while the liquidation that it led to is open."""

@@ -12,7 +12,7 @@ from risk.ladder import LEVELS, LIQUIDATION, MARGIN_CALL, RESTRICTION, WARNING, 
 from schemas import outputs
 from schemas.ids import identified
 from schemas.scalars import Money, Time
-from transforms.figures import cushion, head_of, money, priced
+from transforms.figures import cushion, head_of, money, priced, ratio
 from transforms.openings import opening_of
 from transforms.state import ShardState
 
@@ -36,8 +36,11 @@ class Events:
     state: ShardState
     block: Accounts
 
-    def alert(self, at: int, kind: Any, message: str, before: int | None = None) -> Out:
-        """Something that a person should see; before: the level that it was, if it changed."""
+    def alert(
+        self, at: int, kind: Any, message: str, before: int | None = None, distance_move: float | None = None
+    ) -> Out:
+        """Something that a person should see; before: the level that it was, if it changed. distance_move: the SPY move
+        at which a warned account is called, NaN for none."""
         account = int(self.block.accounts[at])
         equity, requirement = self.block.measures["equity"][at], self.block.measures["requirement"][at]
         level = LEVELS[level_of(int(self.state.ladder.flags[account]))]
@@ -50,6 +53,8 @@ class Events:
             equity=Money.within(equity),
             requirement=Money.within(requirement),
             cushion=cushion(cushion_of(np.array([equity]), np.array([requirement]))[0]),
+            distance=None if distance_move is None else Money.within(equity - requirement),
+            distance_move=None if distance_move is None or np.isnan(distance_move) else ratio(distance_move),
         )
         return "alerts.v1", identified(alert)
 

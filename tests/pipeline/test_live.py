@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,16 +19,24 @@ pytestmark = pytest.mark.xdist_group("engines")
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("day")
-    write_day(folder, scenario="disorder", accounts=60, symbols=20, seed=3, interval_ms=250)
+    options = stack.job.rulebooks != ["seed"]
+    write_day(folder, scenario="disorder", accounts=60, symbols=20, seed=3, interval_ms=250, options=options)
     return folder
 
 
-@pytest.fixture(scope="module", params=["blocks", "records"])
+#: Each unit that Kafka is read by, with the rules of the seed and with options, calls and liquidations.
+JOBS: dict[str, dict[str, Any]] = {
+    "blocks": {"unit": "blocks"},
+    "records": {"unit": "records", "rulebooks": ["finra-4210"]},
+}
+
+
+@pytest.fixture(scope="module", params=list(JOBS))
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # Two slots share the workers, and no topic has one order: neither may show.
-    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000, "unit": request.param}
+    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000, **JOBS[request.param]}
     with needed("kafka"), needed("flink"), live.stack(tmp_path_factory.mktemp("stack"), **changes) as found:
         yield found
 

@@ -303,3 +303,24 @@ def test_a_closing_snapshot_carries_calls_into_the_next_day() -> None:
     opening = msgspec.structs.replace(snapshot, arrived_at=on("07", "14:00:00"), cut=None)
     # The price is told again: a snapshot has closes alone.
     assert steps(run([opening, *rest], on("07", "22:00:00"))) == steps(run([*CRASH, *rest], on("07", "22:00:00")))[2:]
+
+
+def test_a_warning_says_how_far_a_call_is() -> None:
+    # At 55 equity is 15,000, the requirement 13,750; at 53.33, 3.03% lower, they meet: 40,000 / 75%.
+    (warned,) = events(run([*BOUGHT, price(55.0, on("06"))], on("06", "16:00:00")), "alerts.v1")
+    assert warned.message == "rose from NONE to WARNING; a call is $1,250.00, or SPY -3.0%, away"
+    assert warned.distance == 1250 * 10_000
+    assert warned.distance_move == pytest.approx(-1e6 * (1 - 40_000 / 0.75 / 55_000), abs=1)
+
+
+def test_a_short_is_called_by_a_rise() -> None:
+    # 1,000 short at 60 on 20,000: equity 20,000, requirement 18,000; 80,000 / 1.3 is 61,538.
+    sold = [
+        account(),
+        cash(20_000, on("05")),
+        fill(-1000, 60.0, on("05", "15:10:00")),
+        price(60.0, on("05", "15:11:00")),
+    ]
+    warned = events(run([*sold, price(60.5, on("06"))], on("06", "16:00:00")), "alerts.v1")[-1]
+    assert warned.distance == 1350 * 10_000
+    assert warned.distance_move == pytest.approx(1e6 * (80_000 / 1.3 / 60_500 - 1), abs=1)
