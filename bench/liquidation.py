@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from ops.generate import write_day
-from pipeline.day import files_of, load_manifest
+from pipeline.day import load_manifest
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
-from pipeline.sources import read_file
+from pipeline.sources import read_records
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints
 from risk.block import AccountBlock
@@ -33,10 +33,8 @@ from risk.margin import compute_margin
 from risk.rulebook import LiquidationRules
 from risk.sizing import Sizing
 from risk.whatif import WhatIf
-from schemas.inputs import Price
-from schemas.topics import BY_RECORD
+from schemas.inputs import Input, Price
 from transforms.lines import text_of
-from transforms.parse import parse
 from transforms.records import Records
 
 WORK = Path(__file__).resolve().parents[1] / "build" / "bench"
@@ -63,16 +61,13 @@ def due(day: Path) -> Iterator[Due]:
     """The accounts of a day whose liquidation becomes due, each as often as it does."""
     manifest = load_manifest(day)
     monitor = monitor_of(manifest, shards=1)
-    fold, records = monitor.fold, Records()
-    state, first, number = fold.start(), dict[str, float](), 0
-    for file in files_of(day):
-        for raw in read_file(file):
-            for record in parse(raw, monitor.bounds)[0].records:
-                records.add(BY_RECORD[type(record)].name, (record,), (number,))
-                number += 1
-                if isinstance(record, Price):
-                    first.setdefault(record.symbol, record.price)
-    for topic, found in fold.advance(state, [records], manifest.horizon):
+    fold, records = monitor.fold, list[Input]()
+    state, first = fold.start(), dict[str, float]()
+    for record in read_records(day, monitor.bounds):
+        records.append(record)
+        if isinstance(record, Price):
+            first.setdefault(record.symbol, record.price)
+    for topic, found in fold.advance(state, [Records.of(records)], manifest.horizon):
         for told in map(json.loads, map(text_of, found)) if topic == "liquidations.v1" else ():
             if told["status"] == "DUE":
                 row, rules = state.book.rows[told["account_id"]], fold.rulebooks[-1]

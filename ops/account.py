@@ -11,16 +11,14 @@ import numpy as np
 
 from ops.document import SHARED
 from ops.portfolio import PortfolioError, calculate
-from pipeline.day import DayError, Manifest, files_of, load_manifest
+from pipeline.day import DayError, Manifest, load_manifest
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
-from pipeline.sources import read_file
+from pipeline.sources import read_records
 from risk.book import REGIMES
 from risk.rulebook import rulebook_at
 from schemas.inputs import Fill, Input
 from schemas.scalars import Time
-from schemas.topics import BY_RECORD
-from transforms.parse import parse
 from transforms.records import Records
 from transforms.state import ShardState
 
@@ -43,10 +41,7 @@ class AccountDay:
         """Read a day. Raises DayError where it cannot be read, or has nothing of the account."""
         manifest = load_manifest(day)
         bounds, found = monitor_of(manifest, shards=1).bounds, list[Input]()
-        for file in files_of(day):
-            for raw in read_file(file):
-                good, _ = parse(raw, bounds)
-                found.extend(r for r in good.records if getattr(r, "account_id", account_id) == account_id)
+        found.extend(r for r in read_records(day, bounds) if getattr(r, "account_id", account_id) == account_id)
         if not any(hasattr(record, "account_id") for record in found):
             raise DayError(f"{day}: expected records of account {account_id}, found none")
         return cls(manifest, account_id, tuple(found), {load_rulebook(name).name: name for name in manifest.rulebooks})
@@ -62,12 +57,12 @@ class AccountDay:
         uncorrected_since: leave out corrections and busts that arrived after this.
         """
         monitor = monitor_of(self.manifest, shards=1)
-        fold, state, records = monitor.fold, monitor.fold.start(), Records()
-        for number, record in enumerate(self.records):
+        fold, state, records = monitor.fold, monitor.fold.start(), list[Input]()
+        for record in self.records:
             amends = isinstance(record, Fill) and record.kind != "NEW"
             if uncorrected_since is None or not amends or (record.arrived_at or 0) <= uncorrected_since:
-                records.add(BY_RECORD[type(record)].name, (record,), (number,))
-        for _ in fold.advance(state, [records], at):
+                records.append(record)
+        for _ in fold.advance(state, [Records.of(records)], at):
             pass
         rules = rulebook_at(monitor.rulebooks, at)
         return _document(state, self.account_id, self.rulebooks[rules.name], at)

@@ -327,11 +327,10 @@ def _trigger(case: _Case, reasons: dict[str, str]) -> dict[str, float | None] | 
     a single symbol.
     """
     block, cash, units = case.block, float(case.block.cash[0]), case.block.quantity
-    assert block.terms is not None
     why = None
     if not len(units) or block.unpriced.any():
         why = "needs at least one position, and a price for each"
-    elif (block.terms.type[block.symbols] == OPTION).any():
+    elif block.is_option().any():
         why = "options have no single trigger value"
     elif (units > 0).any() and (units < 0).any():
         why = "long and short positions together have no single trigger value"

@@ -27,7 +27,7 @@ from schemas.errors import UserError
 from schemas.inputs import Account, Beta, Cash, Fill, Input, Instrument, Override, Price
 from schemas.outputs import Alert, Liquidation, MarginCall, Restriction
 from schemas.scalars import Time
-from schemas.topics import BY_NAME, BY_RECORD
+from schemas.topics import BY_NAME
 from transforms.lines import text_of
 from transforms.records import Records
 
@@ -104,10 +104,7 @@ class Scenario(pydantic.BaseModel, extra="forbid"):
             rulebooks=[rulebook],
         )
         fold = replace(monitor_of(manifest, shards=1).fold, horizon=None)
-        element = Records()
-        for number, record in enumerate(self.inputs()):
-            element.add(BY_RECORD[type(record)].name, (record,), (number,))
-        outputs = fold.advance(fold.start(), [element], int(Time.parse(self.ends)))
+        outputs = fold.advance(fold.start(), [Records.of(self.inputs())], int(Time.parse(self.ends)))
         found = [(topic, line) for topic, lines in outputs for line in lines if topic in _SHOWN]
         records = [from_json(BY_NAME[topic].record, text_of(line)) for topic, line in found]
         return [line for record in records for line in _told(record)]

@@ -9,15 +9,15 @@ from zlib import crc32
 
 from ops.capture import Log, Offsets
 from ops.folder import read
-from pipeline.day import files_of, load_manifest
+from pipeline.day import load_manifest
 from pipeline.job import LiveJob, load_job
 from pipeline.registry import unframed
-from pipeline.sources import read_file
+from pipeline.sources import read_records
 from schemas.codec import from_json
 from schemas.inputs import Instrument, Price
 from schemas.outputs import AccountState
 from schemas.topics import ACCOUNTS_STATE, INSTRUMENTS, PRICES
-from transforms.parse import Bounds, Raw, parse
+from transforms.parse import Raw, parse
 
 Record = AccountState | Instrument | Price
 
@@ -36,12 +36,10 @@ def of_replay(out: Path, day: Path, account_id: str, symbols: Collection[str]) -
     if state is None:
         return []
     bounds = load_job("replay").bounds(load_manifest(day))
-    files = files_of(day)
 
     def told(topic: str) -> Iterator[Any]:
-        raws = (raw for file in files if file[0] == topic for raw in read_file(file))
         # An instant sees what arrived before it.
-        return (record for record in _parsed(raws, bounds) if record.arrived_at < state.as_of)
+        return (record for record in read_records(day, bounds, topic) if record.arrived_at < state.as_of)
 
     return [state, *_needed(state, told, symbols)]
 
@@ -65,7 +63,7 @@ def of_job(job: LiveJob, account_id: str, symbols: Collection[str]) -> list[Reco
             Raw(topic, m.partition() or 0, [m.offset() or 0], [m.value()], [m.timestamp()[1] * 1000])
             for m in Log(job.kafka, (topic,)).records()
         )
-        return _parsed(raws, job.bounds(None), decode)
+        return (record for raw in raws for record in parse(raw, job.bounds(None), decode)[0].records)
 
     return [state, *_needed(state, told, symbols)]
 
@@ -98,11 +96,6 @@ def _states(log: Log, job: LiveJob, account_id: str, ends: Offsets) -> Iterator[
 def _newest(states: Iterable[Any], account_id: str) -> AccountState | None:
     own = (state for state in states if state.account_id == account_id)
     return max(own, key=lambda state: state.as_of, default=None)
-
-
-def _parsed(raws: Iterator[Raw], bounds: Bounds, *decode: Any) -> Iterator[Any]:
-    for raw in raws:
-        yield from parse(raw, bounds, *decode)[0].records
 
 
 def _needed(state: AccountState, told: Callable[[str], Iterator[Any]], symbols: Collection[str]) -> Iterator[Record]:

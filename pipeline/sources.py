@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -19,10 +20,11 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.day import files_of
 from pipeline.job import Clock, Unit
 from pipeline.kafka import Kafka
 from schemas.topics import INPUTS
-from transforms.parse import Raw
+from transforms.parse import Bounds, Raw, parse
 
 LINES = 1000
 
@@ -53,6 +55,14 @@ def read_file(file: tuple[str, str]) -> Iterator[Raw]:
         while block := list(islice(records, LINES)):
             yield Raw(topic, 0, range(offset, offset + len(block)), block)
             offset += len(block)
+
+
+def read_records(day: Path | str, bounds: Bounds, *topics: str) -> Iterator[Any]:
+    """The records of a day's folder that can be used, of all of its topics unless some are named. Raises DayError."""
+    for file in files_of(day):
+        if not topics or file[0] in topics:
+            for raw in read_file(file):
+                yield from parse(raw, bounds)[0].records
 
 
 def _received(topic: str, records: Iterable[Any]) -> Iterator[Raw]:

@@ -121,12 +121,11 @@ def reduces(quantity: Floats, trades: Trades) -> NDArray[np.bool_]:
 
 
 def costs_of(block: AccountBlock, trades: Trades) -> float:
-    """Ticks that it costs to trade the legs, an order each, as of a liquidation (risk.whatif); none without rules."""
+    """Ticks that it costs to trade the legs, an order each, as of a liquidation; none without rules."""
     rules = block.rules.liquidation
     if rules is None:
         return 0.0
-    traded = ticks(np.abs(trades.units) * trades.price)
-    return float((np.rint(traded * rules.cost_rate) + np.rint(rules.cost_per_order * TICKS_PER_DOLLAR)).sum())
+    return float(rules.cost(ticks(np.abs(trades.units) * trades.price)).sum())
 
 
 def _twice(block: AccountBlock, trades: Trades, costs: float) -> AccountBlock:
@@ -148,8 +147,7 @@ def _figures(block: AccountBlock) -> list[Figures]:
     """Of each account of a block."""
     accounts = len(block.accounts)
     found = lines_of(block)
-    equity = block.cash + found.sums(found.equity, accounts)
-    requirement = found.sums(found.requirement, accounts)
+    equity, requirement = found.margin(block.cash)
     initial = _initial(block, found, equity)
     power = _buying_power(block, equity - requirement, None if initial is None else initial[1])
     rest = [[None, None]] * accounts if initial is None else np.transpose(initial).tolist()

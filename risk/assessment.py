@@ -19,50 +19,52 @@ _MONITORED = "full"
 
 
 @dataclass(frozen=True, slots=True)
-class Assessment:
-    """n accounts, all in ticks.
+class Levels:
+    """What the rule says of n accounts, without the house, all in ticks.
 
     Attributes:
-      deficiency: (n,) by type, not below zero: MAINTENANCE and PORTFOLIO_MARGIN, each of the accounts of its regime, by
-        what the rule asks for without the house; HOUSE with it; MINIMUM_EQUITY.
-      equity: (n,) by the rule. level: (n,) the intraday margin level: equity above what the rule asks for.
+      equity: (n,). level: (n,) the intraday margin level: equity above what the rule asks for.
       regulation: (n,) Regulation T excess; zero on portfolio margin, and without initial rules.
     """
 
-    deficiency: Mapping[CallType, Floats]
     equity: Floats
     level: Floats
     regulation: Floats
 
 
-def assess(block: AccountBlock, traded: NDArray[np.bool_]) -> Assessment:
-    """Assess the accounts of a block.
-
-    traded: (n,) whether an account bought or sold short that day; a fall below the minimum equity without a trade needs
-      no deposit (FINRA 4210 interpretation (b)/022).
-    """
-    accounts, rules = len(block.accounts), block.rules
-    found, asked = lines_of(block, house=False), lines_of(block)
-    equity = block.cash + found.sums(found.equity, accounts)
-    level = equity - found.sums(found.requirement, accounts)
-    portfolio = np.zeros(accounts, np.bool_) if block.portfolio is None else block.portfolio
-    lacking = np.maximum(-level, 0.0)
-    house = block.cash + asked.sums(asked.equity - asked.requirement, accounts)
-    regulation: Floats = np.zeros(accounts)
-    if rules.initial is not None:
+def levels_of(block: AccountBlock) -> Levels:
+    """The levels of the accounts of a block."""
+    found = lines_of(block, house=False)
+    equity, requirement = found.margin(block.cash)
+    regulation: Floats = np.zeros(len(equity))
+    if block.rules.initial is not None:
         required, _ = initial_requirements(block, found)
-        regulation = np.where(portfolio, 0.0, equity - required)
-    return Assessment(
-        deficiency={
-            "MAINTENANCE": np.where(portfolio, 0.0, lacking),
-            "PORTFOLIO_MARGIN": np.where(portfolio, lacking, 0.0),
-            "HOUSE": np.maximum(-house, 0.0),
-            "MINIMUM_EQUITY": np.maximum(_least_equity(block, portfolio, traded) - equity, 0.0),
-        },
-        equity=equity,
-        level=level,
-        regulation=regulation,
-    )
+        regulation = np.where(_on_portfolio(block), 0.0, equity - required)
+    return Levels(equity, equity - requirement, regulation)
+
+
+def deficiencies(
+    block: AccountBlock, own: Levels, excess: Floats, traded: NDArray[np.bool_]
+) -> Mapping[CallType, Floats]:
+    """(n,) ticks, not below zero, by type: MAINTENANCE and PORTFOLIO_MARGIN, each of the accounts of its regime, by
+    what the rule asks for without the house; HOUSE with it; MINIMUM_EQUITY.
+
+    Args:
+      own: the levels of the block. excess: (n,) ticks with the house, as risk.margin measures it.
+      traded: (n,) whether an account bought or sold short that day; a fall below the minimum equity without a trade
+        needs no deposit (FINRA 4210 interpretation (b)/022).
+    """
+    lacking, portfolio = np.maximum(-own.level, 0.0), _on_portfolio(block)
+    return {
+        "MAINTENANCE": np.where(portfolio, 0.0, lacking),
+        "PORTFOLIO_MARGIN": np.where(portfolio, lacking, 0.0),
+        "HOUSE": np.maximum(-excess, 0.0),
+        "MINIMUM_EQUITY": np.maximum(_least_equity(block, portfolio, traded) - own.equity, 0.0),
+    }
+
+
+def _on_portfolio(block: AccountBlock) -> NDArray[np.bool_]:
+    return np.zeros(len(block.accounts), np.bool_) if block.portfolio is None else block.portfolio
 
 
 def _least_equity(block: AccountBlock, portfolio: NDArray[np.bool_], traded: NDArray[np.bool_]) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from risk.amounts import Floats, Ints
 from risk.memo import Memos
 from risk.rulebook import Rulebook
-from risk.terms import Terms
+from risk.terms import OPTION, Terms
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -115,6 +115,12 @@ class AccountBlock(Accounts):
     def owners(self) -> Ints:
         """(p,) place of each position's account."""
         return self.per_position(np.arange(len(self.accounts)))
+
+    def is_option(self) -> NDArray[np.bool_]:
+        """(p,) whether each position is an option; none is under a rulebook with one rate a side."""
+        if self.terms is None:
+            return np.zeros(len(self.symbols), np.bool_)
+        return self.terms.type[self.symbols] == OPTION
 
     def repeated(self, times: int, **other: Any) -> AccountBlock:
         """The same accounts so many times over, one set after another; columns of all that are other are given."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from risk.transitions import state_after
 from schemas.inputs import CallType, Means, OpenCall, changed
 from schemas.scalars import Money, Time
 
@@ -146,10 +147,7 @@ def eased(
 
 
 def _stepped(step: Step, before: State | None, call: OpenCall, by: Means | None = None) -> Stepped:
-    after = TRANSITIONS[step].get(before)
-    if after is None:
-        allowed = ", ".join(str(state) for state in TRANSITIONS[step])
-        raise ValueError(f"call {call.call_id}: {step} expected of {allowed}, found {before}")
+    after = state_after(TRANSITIONS, step, before, f"call {call.call_id}")
     if after in _ALIVE:
         call = changed(call, state=after)
     return Stepped(step, after, call, by)

@@ -16,7 +16,6 @@ from risk.amounts import Floats, Ints
 from risk.block import AccountBlock
 from risk.lines import Lines
 from risk.margin import lines_of
-from risk.terms import OPTION
 
 #: Quantities are whole millionths: held as such, what is sold of a position and what is left add up to it.
 MILLION = 1e6
@@ -82,12 +81,12 @@ def hedge_groups(block: AccountBlock, lot: int) -> HedgeGroups:
         count = most / size[at]
         each = np.gcd.reduce(np.rint(count).astype(np.int64)) if (count == np.rint(count)).all() and len(at) else 1
         step, lots = most / each, float(each)
-        if not _is_option(block)[at].any() and each > 1:
+        if not block.is_option()[at].any() and each > 1:
             step, lots = step * lot, float(np.ceil(each / lot))
         if len(at):
             parts.append((rule, lots, at, step, most))
     alone = _rule_alone(block, found)
-    steps = np.where(_is_option(block), size, lot * MILLION)
+    steps = np.where(block.is_option(), size, lot * MILLION)
     for place in np.flatnonzero(left > 0):
         one = slice(place, place + 1)
         lots = float(np.ceil(left[place] / steps[place]))
@@ -103,12 +102,6 @@ def hedge_groups(block: AccountBlock, lot: int) -> HedgeGroups:
         step=joined[1],
         most=joined[2],
     )
-
-
-def _is_option(block: AccountBlock) -> np.ndarray:
-    if block.terms is None:
-        return np.zeros(len(block.symbols), np.bool_)
-    return block.terms.type[block.symbols] == OPTION
 
 
 def _sizes(block: AccountBlock) -> Floats:
@@ -135,7 +128,7 @@ def _together(block: AccountBlock, found: Lines) -> Iterator[tuple[int, Ints, Fl
         for own in np.unique(group):
             some = group == own
             # Stock on one side hedges nothing.
-            if some.sum() > 1 and (_is_option(block)[at[some]].any() or len(np.unique(side[some])) > 1):
+            if some.sum() > 1 and (block.is_option()[at[some]].any() or len(np.unique(side[some])) > 1):
                 yield lines.CLASS_GROUP, at[some], units[some]
 
 

@@ -8,7 +8,6 @@ from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats
 from risk.block import AccountBlock
 from risk.lines import Lines
-from risk.terms import OPTION
 
 _STOCK = (
     lines.LONG,
@@ -36,7 +35,6 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
     """
     rules, accounts = block.rules.initial, len(block.accounts)
     assert rules is not None
-    assert block.terms is not None
     required, worth = found.requirement, found.equity
     rate = np.where(worth < 0, rules.short_rate, rules.long_rate)
     is_stock, capped = (np.isin(found.rule, codes) for codes in (_STOCK, _CAPPED))
@@ -65,7 +63,7 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
     own = np.where(found.rule >= lines.ADDONS, 0.0, by_regulation)
     either = np.where(capped | np.isin(found.rule, _UNRELIEVED), own, np.maximum(own, required))
     regulation, greater = found.sums(own, accounts), found.sums(either, accounts)
-    values = np.where(block.terms.type[block.symbols] == OPTION, 0.0, block.values) * TICKS_PER_DOLLAR
+    values = np.where(block.is_option(), 0.0, block.values) * TICKS_PER_DOLLAR
     shorts = block.sums_where(block.quantity < 0, ~block.unpriced) > 0
     paid_in_full = block.sums(np.rint(np.maximum(values, 0.0)))
     least = rules.minimum_equity * TICKS_PER_DOLLAR

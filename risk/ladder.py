@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
 from risk.block import Accounts
+from risk.columns import Columns
 
 LEVELS: tuple[Any, ...] = ("NONE", "WARNING", "MARGIN_CALL", "RESTRICTION", "LIQUIDATION")
 WARNING, MARGIN_CALL, RESTRICTION, LIQUIDATION = (1 << n for n in range(4))
@@ -52,17 +53,13 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(Columns):
     """What beside its figures decides on an account, (n,) each: whether a call of it is overdue, and whether it is
     restricted, or exempt from restriction and liquidation, by a practice or an operator."""
 
     overdue: NDArray[np.bool_]
     restricted: NDArray[np.bool_]
     exempt: NDArray[np.bool_]
-
-    def at(self, places: Ints) -> Marks:
-        """Those at the places."""
-        return Marks(self.overdue[places], self.restricted[places], self.exempt[places])
 
 
 def decide(block: Accounts, flags: Flags, deficient_since: Ints, marks: Marks | None = None) -> Decision:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints, ticks
 from risk.block import matches
+from risk.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)
-class Legs:
+class Legs(Columns):
     """p options and holdings of what underlies them, those of a group (an account and an underlying) adjacent.
 
     Attributes:
@@ -43,10 +44,6 @@ class Legs:
     minimum: Floats
     valued: NDArray[np.bool_]
     alone: Floats
-
-    def at(self, places: Ints) -> Legs:
-        """Those at the places."""
-        return Legs(*(getattr(self, name)[places] for name in self.__slots__))
 
     def columns(self) -> Floats:
         """(13, p) all that is told of them, but their group."""

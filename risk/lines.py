@@ -159,6 +159,10 @@ class Lines:
         """(accounts,) the sums of (m,) amounts, whole ticks, of each account's lines."""
         return np.bincount(self.account, amounts, minlength=accounts).astype(np.float64, copy=False)
 
+    def margin(self, cash: Floats) -> tuple[Floats, Floats]:
+        """(n,) ticks of equity and of requirement of the accounts that have so much cash, (n,) ticks."""
+        return cash + self.sums(self.equity, len(cash)), self.sums(self.requirement, len(cash))
+
     def members(self, line: int) -> tuple[Ints, Floats]:
         """Positions and units of a line."""
         span = slice(self.starts[line], self.starts[line + 1])

@@ -20,7 +20,6 @@ from risk.hedge_groups import MILLION, HedgeGroups, hedge_groups
 from risk.lines import RULES
 from risk.rulebook import LiquidationRules
 from risk.sizing import Sizing
-from risk.terms import OPTION
 from risk.whatif import WhatIf
 
 
@@ -167,7 +166,7 @@ def _orders(
         for at in groups.members(group).tolist():
             turns.setdefault(at, []).append(turn)
             why.setdefault(at, []).append(_why(groups, group, gained[group]))
-    option = np.zeros(len(traded), np.bool_) if block.terms is None else block.terms.type[block.symbols] == OPTION
+    option = block.is_option()
 
     def sent(at: int) -> tuple:
         # What is short is bought back before what covers it goes, also where that is sold with other groups: an option

@@ -18,7 +18,6 @@ from risk.house import add_ons, concentration, house_rates
 from risk.lines import Lines, joined_lines
 from risk.rulebook import IntradayRules
 from risk.strategy import margin_positions
-from risk.terms import OPTION
 from risk.tims import ClassGroups
 from risk.valuation import worth_of
 
@@ -69,9 +68,8 @@ def lines_of(block: AccountBlock, *, house: bool = True) -> Lines:
 
 def margin_levels(block: AccountBlock, rules: IntradayRules) -> tuple[Floats, Floats]:
     """(n,) ticks of the intraday margin level of each account, what its equity is above its requirement, and equity."""
-    found, accounts = lines_of(block, house=rules.house), len(block.accounts)
-    equity = block.cash + found.sums(found.equity, accounts)
-    return equity - found.sums(found.requirement, accounts), equity
+    equity, requirement = lines_of(block, house=rules.house).margin(block.cash)
+    return equity - requirement, equity
 
 
 def _at_one_rate(block: AccountBlock, at: Ints) -> Lines:
@@ -90,8 +88,7 @@ def _at_market(block: AccountBlock, at: Ints) -> Lines:
 
 def _without_value(block: AccountBlock) -> NDArray[np.bool_]:
     """(p,) options of strategy-based accounts: in equity they are worth what a line says."""
-    assert block.terms is not None
-    option = block.terms.type[block.symbols] == OPTION
+    option = block.is_option()
     return option if block.portfolio is None else option & ~block.per_position(block.portfolio)
 
 

@@ -40,10 +40,13 @@ class Memo:
         self._newer.update(zip(questions, found, strict=True))
         return found
 
-    def columns(self, questions: Floats, find: Callable[[Ints], Floats]) -> Floats:
-        """(k, n) answers to (r, n) questions, one or more; find gives the (k, places) of those that are new."""
-        keys = [column.tobytes() for column in np.ascontiguousarray(questions.T)]
-        return np.stack(self.answers(keys, lambda places: list(find(places).T.copy())), axis=1)
+
+def asked_columns(memo: Memo | None, questions: Floats, find: Callable[[Ints], Floats]) -> Floats:
+    """(k, n) answers to (r, n) questions, one or more; find gives the (k, places) of those that are not remembered."""
+    if memo is None:
+        return find(np.arange(questions.shape[1]))
+    keys = [column.tobytes() for column in np.ascontiguousarray(questions.T)]
+    return np.stack(memo.answers(keys, lambda places: list(find(places).T.copy())), axis=1)
 
 
 class Memos:

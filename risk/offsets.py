@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from risk import lines
 from risk.amounts import Floats, Ints, share, ticks
 from risk.block import matches
+from risk.columns import Columns
 from risk.legs import Legs
 from risk.rulebook import OptionRules
 
@@ -24,7 +24,7 @@ _LEGS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Offsets:
+class Offsets(Columns):
     """c columns.
 
     Attributes:
@@ -46,10 +46,6 @@ class Offsets:
             taken[:, place] = leg
         worth = np.broadcast_to(np.asarray(equity, np.float64), requirement.shape)
         return cls(np.broadcast_to(np.asarray(rule, np.int64), requirement.shape), requirement, worth, taken)
-
-    def at(self, chosen: NDArray) -> Offsets:
-        """Those chosen."""
-        return Offsets(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     def cost(self) -> Floats:
         """(c,) ticks that a unit takes from the excess."""

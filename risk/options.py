@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats
+from risk.columns import Columns
 
 #: Steps of the finer of the two trees, by how hard a contract is; the other has half of them. A tree lets a holder
 #: exercise between steps only, and misses what early exercise earns meanwhile: interest, or the dividend, beside the
@@ -27,7 +28,7 @@ TOGETHER = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Contracts:
+class Contracts(Columns):
     """n option contracts of one share each.
 
     Attributes:
@@ -46,10 +47,6 @@ class Contracts:
     dividend_yield: Floats
     sign: Floats
     american: NDArray[np.bool_]
-
-    def at(self, places: NDArray) -> Contracts:
-        """Those at the places."""
-        return Contracts(*(getattr(self, name)[places] for name in self.__slots__))
 
     def columns(self) -> Floats:
         """(8, n) all that is told of them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array, csr_array, vstack
+from scipy.sparse import csc_array, csr_array
 
 from risk.amounts import Floats, Ints
 from risk.block import runs
@@ -91,16 +91,8 @@ class Programs:
         """Put the optima of some programs that have the least `second` into the values; those where that failed."""
         if not len(programs):
             return programs
-        chosen, rows = self._places(self.variables, programs), self._places(self.rows, programs)
-        of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
-        cost = self.cost[chosen]
-        paid = csr_array((cost, (of, np.arange(len(chosen)))))
-        most = np.bincount(of, cost * values[chosen]) + _SLACK
-        bounds = (
-            vstack([self.matrix[:, chosen][rows], paid], format="csc"),
-            np.append(self.least[rows], np.full(len(programs), -np.inf)),
-            np.append(self.most[rows], most),
-        )
+        chosen, of, bounds = self._apart(programs)
+        bounds.append(_at_most(self.cost[chosen], of, values[chosen], _SLACK))
         found, _ = _optimum(self.second[chosen], bounds)
         if found is None:
             # To stay at an optimum, in numbers that are rounded, may be more than the solver can.
@@ -113,26 +105,30 @@ class Programs:
         whether they are."""
         if not len(programs):
             return True
-        chosen, rows = self._places(self.variables, programs), self._places(self.rows, programs)
-        of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
+        chosen, of, bounds = self._apart(programs)
         cost, whole = self.cost[chosen], self.whole[chosen]
-        bounds: list[Any] = [(self.matrix[:, chosen][rows], self.least[rows], self.most[rows])]
         found, proved = _optimum(cost, bounds, whole)
         if len(programs) > 1 and not proved:
             return False
         values[chosen] = _needed(found)
         tied = self.tied[programs] & (np.diff(self.variables)[programs] <= _LARGE)
         if tied.any():
-            paid = csr_array((cost, (of, np.arange(len(chosen)))))
-            most = np.bincount(of, cost * np.rint(values[chosen])) + _HALF_TICK
-            bounds.append((paid, np.full(len(programs), -np.inf), most))
+            bounds.append(_at_most(cost, of, np.rint(values[chosen]), _HALF_TICK))
             again, _ = _optimum(np.where(tied[of], self.second[chosen], 0.0), bounds, whole)
             values[chosen] = values[chosen] if again is None else again
         return True
 
-    @staticmethod
-    def _places(starts: Ints, programs: Ints) -> Ints:
-        return runs(starts[programs], np.diff(starts)[programs])
+    def _apart(self, programs: Ints) -> tuple[Ints, Ints, list[Any]]:
+        """Variables of some programs, which of these each is of, and the bounds of their rows."""
+        chosen, rows = (runs(starts[programs], np.diff(starts)[programs]) for starts in (self.variables, self.rows))
+        of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
+        return chosen, of, [(self.matrix[:, chosen][rows], self.least[rows], self.most[rows])]
+
+
+def _at_most(cost: Floats, of: Ints, values: Floats, slack: float) -> Any:
+    """The bounds by which each program costs no more than at the values."""
+    most = np.bincount(of, cost * values) + slack
+    return csr_array((cost, (of, np.arange(len(of))))), np.full(len(most), -np.inf), most
 
 
 def _needed(found: Floats | None) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from risk.transitions import state_after
 from schemas.inputs import LiquidationOrder, OpenProposal, changed
 from schemas.scalars import Quantity
 
@@ -79,10 +80,7 @@ def filled(proposal: OpenProposal, symbol: str, quantity: int) -> Stepped | None
 
 
 def _stepped(step: Step, before: State | None, proposal: OpenProposal) -> Stepped:
-    after = TRANSITIONS[step].get(before)
-    if after is None:
-        allowed = ", ".join(str(state) for state in TRANSITIONS[step])
-        raise ValueError(f"proposal {proposal.proposal_id}: {step} expected of {allowed}, found {before}")
+    after = state_after(TRANSITIONS, step, before, f"proposal {proposal.proposal_id}")
     if after in _ALIVE:
         proposal = changed(proposal, state=after)
     return Stepped(step, after, proposal)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import numpy as np
+
+from risk.amounts import TICKS_PER_DOLLAR, Floats
 from schemas.inputs import Class, Type
 
 #: Of each type of symbol, or of each class of underlying, what a rule says; the names are those of risk.terms.
@@ -181,6 +184,10 @@ class LiquidationRules:
     price_band: float
     cooldown: int
     automatic: bool
+
+    def cost(self, values: Floats) -> Floats:
+        """What it costs to trade values above zero, an order each; ticks."""
+        return np.rint(values * self.cost_rate) + np.rint(self.cost_per_order * TICKS_PER_DOLLAR)
 
 
 @dataclass(frozen=True, slots=True)

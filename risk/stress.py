@@ -112,7 +112,7 @@ def _moved(block: AccountBlock, shares: Floats, gained: Floats) -> AccountBlock:
     first = np.arange(k)[:, None] * len(held)
     own = market.at(held)
     price = np.where(own.type == OPTION, own.price, own.price * (1.0 + shares[:, held]))
-    option = market.type[block.symbols] == OPTION
+    option = block.is_option()
     positions = np.where(option, block.price + gained, block.price * (1.0 + shares[:, block.symbols]))
     symbols = place.reshape(2, -1)[0]
     price[:, symbols[option]] = positions[:, option]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.amounts import Floats, Ints
+from risk.columns import Columns
 from risk.rulebook import Rulebook
 from schemas.inputs import Class, Instrument, Type
 
@@ -22,12 +23,13 @@ _MICROSECONDS_A_YEAR = 365 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Columns):
     """s symbols.
 
     Attributes:
       type: (s,) places of TYPES.
-      underlying: (s,) row of the symbol that it derives from; its own where it derives from none.
+      underlying: (s,) row of the symbol that it derives from, in a part of the columns too one of the whole; its own
+        where it derives from none.
       right: (s,) 1.0 for a call, -1.0 for a put, 0.0 for no option.
       strike: (s,) dollars.
       expiry: (s,) microseconds.
@@ -73,10 +75,6 @@ class Terms:
     beta: Floats
     price: Floats
     volatility: Floats
-
-    def at(self, rows: Ints) -> Terms:
-        """Those at the rows, whose underlyings are still rows of these."""
-        return Terms(*(getattr(self, name)[rows] for name in self.__slots__))
 
     def without_spot(self, rows: Ints) -> NDArray[np.bool_]:
         """(rows,) whether each derives from a symbol that has no price: then it cannot be margined."""

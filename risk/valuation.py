@@ -8,6 +8,7 @@ import numpy as np
 
 from risk.amounts import Floats, Ints, ticks
 from risk.block import AccountBlock
+from risk.memo import asked_columns
 from risk.options import Contracts, values_at
 from risk.terms import CONVERTIBLE, OPTION, SECURITY_FUTURE, Terms, years_until
 
@@ -52,20 +53,17 @@ def with_volatilities(block: AccountBlock) -> AccountBlock:
     if block.volatility is not None:
         return block
     volatility = market.volatility[block.symbols]
-    without = np.flatnonzero((market.type[block.symbols] == OPTION) & ~block.unpriced & np.isnan(volatility))
+    without = np.flatnonzero(block.is_option() & ~block.unpriced & np.isnan(volatility))
     if len(without):
         # Where there is no quote an account's own last fill says the price.
         pairs = np.stack([block.symbols[without], block.price[without]])
         (rows, price), of = np.unique(pairs, axis=1, return_inverse=True)
         what = market.at(rows.astype(np.int64))
         contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
-
-        def find(places: Ints) -> Floats:
-            return imply_volatility(contracts.at(places), price[places])[None]
-
         told = np.append(contracts.columns(), price[None], axis=0)
-        every = np.arange(len(price))
-        found = (find(every) if block.memos is None else block.memos.volatilities.columns(told, find))[0]
+        memo = None if block.memos is None else block.memos.volatilities
+        find = lambda places: imply_volatility(contracts.at(places), price[places])[None]  # noqa: E731
+        found = asked_columns(memo, told, find)[0]
         volatility[without] = np.where(np.isnan(found), LOWEST, found)[of.ravel()]
     return replace(block, volatility=volatility)
 
@@ -108,12 +106,8 @@ def _values(what: Terms, moves: Floats, block: AccountBlock) -> Floats:
     assert market is not None
     contracts = contracts_of(what, market.price[what.underlying], block.instant, rate)
     shifts = np.maximum(moves, _GONE)
-
-    def find(places: Ints) -> Floats:
-        return values_at(contracts.at(places), shifts[:, places])
-
-    every, asked = np.arange(len(what.strike)), np.append(contracts.columns(), shifts, axis=0)
-    values = find(every) if block.memos is None else block.memos.values.columns(asked, find)
+    memo, asked = None if block.memos is None else block.memos.values, np.append(contracts.columns(), shifts, axis=0)
+    values = asked_columns(memo, asked, lambda places: values_at(contracts.at(places), shifts[:, places]))
     nothing = np.where(contracts.american, 1.0, np.exp(-rate * contracts.years)) * contracts.strike
     return np.where(moves > _GONE, values, np.where(contracts.sign < 0, nothing, 0.0))
 

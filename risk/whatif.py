@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from risk.amounts import TICKS_PER_DOLLAR, Floats, ticks
+from risk.amounts import Floats, ticks
 from risk.block import AccountBlock
 from risk.hedge_groups import MILLION, HedgeGroups
 from risk.margin import lines_of
@@ -53,9 +53,7 @@ class WhatIf:
 
     def costs(self, traded: Floats) -> Floats:
         """(..., p) ticks that it costs to trade so many millionths of each position: an order each."""
-        rules = self._rules
-        each = np.where(traded > 0, rules.cost_per_order * TICKS_PER_DOLLAR, 0.0)
-        return np.rint(self.values(traded) * rules.cost_rate) + np.rint(each)
+        return np.where(traded > 0, self._rules.cost(self.values(traded)), 0.0)
 
     def figures(self, lots: Floats) -> tuple[Floats, Floats]:
         """(b,) ticks of equity, costs paid, and of requirement, where so many lots (b, g) are closed."""
@@ -71,10 +69,7 @@ class WhatIf:
 
     def hopeless(self) -> bool:
         """Whether no book at all can be cured: without its debts for options the account is worth less than nothing."""
-        options = np.zeros(len(self._held), np.bool_)
-        if self._block.terms is not None:
-            options = self._block.terms.type[self._block.symbols] == OPTION
-        worth = np.where(options & (self._side < 0), 0.0, self._flow * self.values(self._held))
+        worth = np.where(self._block.is_option() & (self._side < 0), 0.0, self._flow * self.values(self._held))
         # A tick a position is what rounding of its parts may add.
         return bool(self._block.cash[0] + worth.sum() + len(worth) < 0)
 
@@ -86,6 +81,4 @@ class WhatIf:
             quantity=(self._side * (self._held - traded) / MILLION).ravel(),
             cash=self._block.cash[0] + proceeds,
         )
-        found = lines_of(block)
-        equity = block.cash + found.sums(found.equity, count)
-        return equity, found.sums(found.requirement, count)
+        return lines_of(block).margin(block.cash)

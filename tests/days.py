@@ -65,10 +65,7 @@ def fold_of(*, publish_all: bool = False, rules: Rulebook = RULES) -> Monitor:
 
 def by_topic(records: Iterable[Input]) -> Records:
     """Records as an element of the fold."""
-    found = Records()
-    for number, record in enumerate(records):
-        found.add(BY_RECORD[type(record)].name, (record,), (number,))
-    return found
+    return Records.of(records)
 
 
 def shards_of(records: Sequence[Input], shards: int) -> list[list[Input]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from risk import calls
 from risk.amounts import TICKS_PER_DOLLAR, Floats
-from risk.assessment import assess
+from risk.assessment import deficiencies, levels_of
 from risk.block import AccountBlock
 from risk.calls import Stepped
 from risk.ladder import MARGIN_CALL
@@ -65,9 +65,7 @@ class Calls:
         self.state.standing.put(int(self.events.block.accounts[at]), standing)
         self.state.dirty.add("standing")
 
-    def open(
-        self, at: int, kind: CallType, amount: int, rests_on: OpenedOn | None = None, level: float = 0.0
-    ) -> Iterator[Out]:
+    def open(self, at: int, kind: CallType, amount: int, rests_on: OpenedOn | None = None, level: float = 0.0) -> Out:
         """Call an amount, ticks, of an account; rests_on: its book. level: intraday margin level, ticks."""
         block, rules = self.events.block, self.events.block.rules
         sessions = rules.call_due_sessions if rules.calls is None else rules.calls.due[kind]
@@ -82,7 +80,7 @@ class Calls:
             level=Money.within(level),
             rests_on=rests_on,
         )
-        yield self.take(at, calls.opened(call))
+        return self.take(at, calls.opened(call))
 
     def take(self, at: int, stepped: Stepped) -> Out:
         """The event of a step, after which the standing has the call, or no longer."""
@@ -140,11 +138,8 @@ class Calls:
                 self._add(block.place(booking.account), "cash", booking.postings[-1].cash)
         owed = [booking for booking in update.bookings if state.standing.of(booking.account).calls]
         owed.sort(key=attrgetter("account"))
-        quotes = state.market.quotes(block.rules, block.instant) if owed else None
         for account, own in groupby(owed, key=attrgetter("account")):
-            assert quotes is not None
-            book = state.book.block(np.array([account]), quotes, block.rules, block.instant)
-            yield from self._covered(block.place(account), book, list(own), rules)
+            yield from self._covered(block.place(account), self.events.books(np.array([account])), list(own), rules)
 
     def _add(self, at: int, name: str, amount: int) -> None:
         standing = self.standing(at)
@@ -152,7 +147,7 @@ class Calls:
 
     def _covered(self, at: int, block: AccountBlock, bookings: list[Booking], rules: CallRules) -> Iterator[Out]:
         postings = [posting for booking in bookings for posting in booking.postings]
-        found = assess(books_through(block, self.state, postings), np.zeros(len(postings) + 1, np.bool_))
+        found = levels_of(books_through(block, self.state, postings))
         place = 0
         for booking in bookings:
             before, place = place, place + len(booking.postings)
@@ -188,15 +183,15 @@ class Calls:
 
     def entered(self, at: int) -> Iterator[Out]:
         """A deficiency by prices of now: the house's call."""
-        measures, cause = self.events.block.measures, None
+        measures, cause = self.events.block.measures, ""
         shortfall = int(max(0.0, -measures["excess"][at]))
         missing = calls.missing(self.standing(at).calls, "HOUSE", shortfall)
         if missing:
             kind = _realtime_type(*(float(measures[name][at]) for name in ("equity", "requirement", "addon")))
-            for out in self.open(at, kind, missing):
-                cause = out[1].event_id
-                yield out
-        self.events.rest(at, MARGIN_CALL, cause or "")
+            out = self.open(at, kind, missing)
+            cause = out[1].event_id
+            yield out
+        self.events.rest(at, MARGIN_CALL, cause)
 
     def renewed(self, at: int) -> Iterator[Out]:
         """The house's call was met, but the account has fallen further since it was made: what is missing still."""
@@ -204,7 +199,7 @@ class Calls:
         opened = self.state.ladder.opened.get(int(self.events.block.accounts[at]), {})
         alive = any(calls.BASIS[call.type] == "REALTIME" for call in self.standing(at).calls)
         if shortfall > 0 and MARGIN_CALL in opened and not alive:
-            yield from self.open(at, "HOUSE", shortfall)
+            yield self.open(at, "HOUSE", shortfall)
 
     def released(self, at: int, status: str = "") -> Iterator[Out]:
         """The account's real-time calls end: their level was released, or a correction cancelled it."""
@@ -224,7 +219,10 @@ class Calls:
         opened, closed = day_trades(state, block.accounts, began(state, day))
         own = [state.standing.of(row) for row in block.accounts.tolist()]
         owing = [any(call.type == "MINIMUM_EQUITY" for call in one.calls) for one in own]
-        found = assess(block, (opened > 0) | np.array(owing, np.bool_))
+        found, measures = levels_of(block), self.events.block.measures
+        ats = np.searchsorted(self.events.block.accounts, block.accounts)
+        traded = (opened > 0) | np.array(owing, np.bool_)
+        deficient = deficiencies(block, found, measures["excess"][ats], traded)
         deficits: Floats = np.zeros(len(opened))
         if book.intraday is not None:
             deficits = deficits_of(state, block.accounts, found.equity, book.intraday, day)
@@ -238,15 +236,15 @@ class Calls:
         if block.portfolio is not None:
             # Portfolio margin is in place of Regulation T, 12 CFR 220.1(b)(3)(i).
             sma, regulation = (np.where(block.portfolio, 0.0, column) for column in (sma, regulation))
-        lacking = np.logical_or.reduce([column > 0 for column in (*found.deficiency.values(), deficits, regulation)])
+        lacking = np.logical_or.reduce([column > 0 for column in (*deficient.values(), deficits, regulation)])
         changed = (sma != before) | (cash != 0) | (spent != 0) | np.array([bool(one.calls) for one in own], np.bool_)
         for place in np.flatnonzero(lacking | changed).tolist():
-            at = self.events.block.place(int(block.accounts[place]))
+            at = int(ats[place])
             level = float(found.level[place])
             yield from self._missing(at, "REG_T", int(regulation[place]), level, rules)
             # A stale or halted price alone neither calls nor cures.
-            reliable = self.events.block.measures["stale_share"][at] <= book.max_stale_share
-            for kind, column in found.deficiency.items() if reliable else ():
+            reliable = measures["stale_share"][at] <= book.max_stale_share
+            for kind, column in deficient.items() if reliable else ():
                 deficiency = int(column[place])
                 yield from self._all(at, calls.eased(self.standing(at).calls, kind, deficiency, rules.cures))
                 more = calls.missing(self.standing(at).calls, kind, deficiency)
@@ -265,7 +263,7 @@ class Calls:
         if amount > 0 and today:
             yield self.take(at, calls.increased(today[-1], amount))
         elif amount > rules.minor.get(kind, 0.0) * TICKS_PER_DOLLAR:
-            yield from self.open(at, kind, amount, opening_of(self.state, self.events.block, at), level)
+            yield self.open(at, kind, amount, opening_of(self.state, self.events.block, at), level)
 
     def _morning(self) -> int:
         return began(self.state, day_of(self.state, self.events.block.instant))
@@ -286,7 +284,7 @@ class Calls:
         before, after: that book, without and with the correction, which makes it rests_on.
         """
         name = {"REG_T": "regulation", "MINIMUM_EQUITY": "equity"}.get(call.type, "level")
-        was, now = (getattr(assess(block, np.ones(1, np.bool_)), name)[0] for block in (before, after))
+        was, now = (getattr(levels_of(block), name)[0] for block in (before, after))
         moved = int(now - was)
         call, standing = msgspec.structs.replace(call, rests_on=rests_on), self.standing(at)
         kept = tuple(call if own.call_id == call.call_id else own for own in standing.calls)

@@ -90,17 +90,16 @@ class Enforce:
         shown = np.flatnonzero(published_for)
         for first in range(0, len(shown), PAGE):
             page = shown[first : first + PAGE]
-            part = self._with_positions(state, block, page)
+            part = self._with_positions(events, page)
             yield from figures_of(
                 state, part, decision.cushion[page], [WHY[code] for code in published_for[page].tolist()]
             )
         if closing:
             yield from close_day(state, block)
 
-    def _with_positions(self, state: ShardState, block: Accounts, page: np.ndarray) -> AccountBlock:
+    def _with_positions(self, events: Events, page: np.ndarray) -> AccountBlock:
         """The accounts at the places of the page, with what is told of them."""
-        rules, instant = block.rules, block.instant
-        part = state.book.block(block.accounts[page], state.market.quotes(rules, instant), rules, instant)
+        part = events.books(events.block.accounts[page])
         for measure in self.told:
             measure(part)
         return part
@@ -138,10 +137,8 @@ class Enforce:
         yield from own.booked(update, rules)
         yield from Liquidations(own).booked(update)
         if assessed:
-            quotes = events.state.market.quotes(block.rules, block.instant)
             for first in range(0, len(block.accounts), PAGE):
-                rows = block.accounts[first : first + PAGE]
-                yield from own.assessed(events.state.book.block(rows, quotes, block.rules, block.instant), rules)
+                yield from own.assessed(events.books(block.accounts[first : first + PAGE]), rules)
 
     def _publish(
         self, state: ShardState, block: Accounts, changed: np.ndarray, beating: np.ndarray, closing: bool
@@ -205,7 +202,7 @@ class Enforce:
 
     def _distance(self, events: Events, at: int) -> float:
         """The SPY move at which an account is called; NaN for none on the ladder."""
-        part = self._with_positions(events.state, events.block, np.array([at]))
+        part = self._with_positions(events, np.array([at]))
         return float(distance_to_call(np.array(part.rules.spy_moves), part.measures["stress_excess"])[0])
 
     def _clock(self, state: ShardState, block: Accounts, at: int) -> None:

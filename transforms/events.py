@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from risk.block import Accounts
+from risk.amounts import Ints
+from risk.block import AccountBlock, Accounts
 from risk.ladder import LEVELS, LIQUIDATION, MARGIN_CALL, RESTRICTION, WARNING, cushion_of, level_of
+from risk.market import Quotes
 from schemas import outputs
 from schemas.ids import identified
 from schemas.scalars import Money, Time
@@ -29,12 +32,20 @@ RULES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Events:
     """Writes the events of a block, each of the account at a place `at` of it; keeps openings and audit heads."""
 
     state: ShardState
     block: Accounts
+
+    @cached_property
+    def _quotes(self) -> Quotes:
+        return self.state.market.quotes(self.block.rules, self.block.instant)
+
+    def books(self, accounts: Ints) -> AccountBlock:
+        """The accounts at the rows (ascending, one or more) with their positions, at the instant of the block."""
+        return self.state.book.block(accounts, self._quotes, self.block.rules, self.block.instant)
 
     def alert(
         self, at: int, kind: Any, message: str, before: int | None = None, distance_move: float | None = None

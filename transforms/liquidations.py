@@ -50,9 +50,10 @@ class Liquidations:
         flags: (n,) of the ladder.
         """
         block, state = self.own.events.block, self.own.state
-        rules, open_now = block.rules.liquidation, state.market.sessions.is_open(block.instant)
+        rules = block.rules.liquidation
         if rules is None:
             return
+        open_now = state.market.sessions.is_open(block.instant)
         due = (flags & LIQUIDATION) != 0
         for at in np.flatnonzero(due | state.standing.proposing(block.accounts)).tolist():
             standing = self.own.standing(at)
@@ -70,8 +71,7 @@ class Liquidations:
     def _propose(self, at: int, rules: LiquidationRules) -> Iterator[Out]:
         events, state = self.own.events, self.own.state
         block, account, market = events.block, int(events.block.accounts[at]), state.market
-        quotes = market.quotes(block.rules, block.instant)
-        book = state.book.block(np.array([account]), quotes, block.rules, block.instant)
+        book = events.books(np.array([account]))
         last = np.isin(
             [market.symbols[row] for row in book.symbols.tolist()], state.book.liquidate_last.get(account, ())
         )

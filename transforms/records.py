@@ -23,7 +23,7 @@ import zstandard
 from risk.ticks import STATUSES, Ticks, joined_ticks
 from schemas.inputs import Input, Price
 from schemas.scalars import Time
-from schemas.topics import BY_NAME, PRICES
+from schemas.topics import BY_NAME, BY_RECORD, PRICES
 
 #: Where a record came from: its partition in the upper 16 bits, its offset in the lower 48; NOWHERE: it was made here.
 Origin = int
@@ -94,6 +94,14 @@ class Records:
         else:
             self.batches.setdefault(topic, []).extend(records)
             self.origins.setdefault(topic, []).extend(origins)
+
+    @classmethod
+    def of(cls, records: Iterable[Input]) -> Records:
+        """Records of any topics, whose origins are their numbers."""
+        found = cls()
+        for number, record in enumerate(records):
+            found.add(BY_RECORD[type(record)].name, (record,), (number,))
+        return found
 
     @property
     def ticks(self) -> Ticks:

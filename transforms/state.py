@@ -112,12 +112,9 @@ class Standings:
         else:
             self._by_row[row] = own
         if row >= len(self.overdue):
-            room = row + 16
-            self.overdue = np.append(self.overdue, np.zeros(room, np.bool_))
-            self.restricted_until = np.append(self.restricted_until, np.zeros(room, np.int64))
-            self.exempt_until = np.append(self.exempt_until, np.zeros(room, np.int64))
-            self.propose_at = np.append(self.propose_at, np.zeros(room, np.int64))
-            self._proposed = np.append(self._proposed, np.zeros(room, np.bool_))
+            for name in ("overdue", "restricted_until", "exempt_until", "propose_at", "_proposed"):
+                column = getattr(self, name)
+                setattr(self, name, np.append(column, np.zeros(row + 16, column.dtype)))
         self.overdue[row] = any(call.state == "EXPIRED" for call in own.calls)
         self.restricted_until[row] = own.restricted_until or 0
         self.exempt_until[row] = own.exempt_until or 0
