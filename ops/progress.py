@@ -13,14 +13,14 @@ from transforms import ordered
 
 
 class DayProgress:
-    """While entered, shows how much of the day, over all shards, has been evaluated."""
+    """While entered, shows how much of the day, over all shards and the firm, has been evaluated."""
 
     def __init__(self, manifest: Manifest, shards: int, console: Console) -> None:
         self.begin, self.length = manifest.begin, manifest.horizon - manifest.begin
         self.come: dict[Any, int] = {}
         columns = (TextColumn("replay"), BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.description}"))
         self.bar = Progress(*columns, TimeElapsedColumn(), console=console)
-        self.task = self.bar.add_task("reading", total=shards * self.length)
+        self.task = self.bar.add_task("reading", total=(shards + 1) * self.length)
 
     def __enter__(self) -> DayProgress:
         self.bar.start()

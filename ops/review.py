@@ -65,30 +65,38 @@ def liquidations(out: Out, json: AsJson = False) -> None:
 
 @app.command()
 def firm(
-    out: Out,
+    out: Annotated[Path | None, typer.Argument(help="folder of a replay's outputs")] = None,
+    job: Annotated[str | None, typer.Option(help="a live job instead: a name in conf/jobs, or a file")] = None,
     net_capital: Annotated[float | None, typer.Option(help="of the firm, in dollars, for FINRA 4210(g)(12)")] = None,
-    day: Annotated[
-        Path | None, typer.Option(help="the day that was replayed, for the multipliers of crowded options")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="crowded names", min=1)] = 10,
+    limit: Annotated[int, typer.Option(help="crowded names", min=1, max=20)] = 10,
     json: AsJson = False,
 ) -> None:
     """The firm: totals by level and margin type, calls, net capital, crowded names, and what a crash would add."""
-    from ops.firm import read_firm, render
+    from ops.firm import firm_of, read_firm, render
 
+    if (out is None) == (job is None):
+        raise typer.BadParameter("expected OUT, the folder of a replay's outputs, or --job of a live run")
     with explained(ValueError):
         capital = None if net_capital is None else int(decode_scalar(Money, net_capital))
-        units = None
-        if day is not None:
-            # It needs Beam, which takes seconds to start.
-            from ops.multipliers import multipliers_of
-
-            units = multipliers_of(day)
-        found = read_firm(out, net_capital=capital, multipliers=units, most=limit)
+        found = firm_of(read_firm(out) if out is not None else _published_firm(job or ""), net_capital=capital)
     if json:
         _print_json(found.document())
     else:
-        render(found, console)
+        render(found, console, limit)
+
+
+def _published_firm(name: str) -> Any:
+    """The last totals that a live job published. Raises ValueError where it published none."""
+    # They need Beam, which takes seconds to start.
+    from ops.standing import published
+    from pipeline.job import load_live_job
+    from schemas.topics import FIRM_TOTALS
+    from transforms.firm import FIRM
+
+    told = published(load_live_job(name), FIRM_TOTALS, FIRM)
+    if told is None:
+        raise ValueError(f"{FIRM_TOTALS.name}: expected totals of job {name}, found none yet; is it running?")
+    return told
 
 
 def _print_json(found: Any) -> None:

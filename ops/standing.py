@@ -16,7 +16,7 @@ from pipeline.sources import read_records
 from schemas.codec import from_json
 from schemas.inputs import Instrument, Price
 from schemas.outputs import AccountState
-from schemas.topics import ACCOUNTS_STATE, INSTRUMENTS, PRICES
+from schemas.topics import ACCOUNTS_STATE, INSTRUMENTS, PRICES, Topic
 from transforms.parse import Raw, parse
 
 Record = AccountState | Instrument | Price
@@ -53,7 +53,7 @@ def of_job(job: LiveJob, account_id: str, symbols: Collection[str]) -> list[Reco
     Raises:
       CaptureError, KafkaException, RegistryError: a topic is not there, or something does not answer.
     """
-    state = _published(job, account_id)
+    state: AccountState | None = published(job, ACCOUNTS_STATE, account_id)
     if state is None:
         return []
     decode = job.formats.decoder()
@@ -73,29 +73,32 @@ def partition_of(key: str, partitions: int) -> int:
     return crc32(key.encode()) % partitions
 
 
-def _published(job: LiveJob, account_id: str) -> AccountState | None:
-    """The newest state of an account, from the partition of its key; from the others where it is not there, for their
-    number may have grown since."""
-    log = Log(job.kafka, (ACCOUNTS_STATE.name,))
+def published(job: LiveJob, topic: Topic, account_id: str) -> Any:
+    """The newest record of an account on an output topic, from the partition of its key; from the others where it is
+    not there, for their number may have grown since; None where it is on none.
+
+    Raises:
+      CaptureError, KafkaException, RegistryError: the topic is not there, or something does not answer.
+    """
+    log = Log(job.kafka, (topic.name,))
     ends = log.ends()
-    own = ACCOUNTS_STATE.name, partition_of(account_id, len(ends))
+    own = topic.name, partition_of(account_id, len(ends))
     for some in ({own: ends[own]}, {place: end for place, end in ends.items() if place != own}):
-        if state := _newest(_states(log, job, account_id, some), account_id):
-            return state
+        if (found := _newest(_own(log, job, topic, account_id, some), account_id)) is not None:
+            return found
     return None
 
 
-def _states(log: Log, job: LiveJob, account_id: str, ends: Offsets) -> Iterator[AccountState]:
+def _own(log: Log, job: LiveJob, topic: Topic, account_id: str, ends: Offsets) -> Iterator[Any]:
     key, decode = account_id.encode(), job.formats.decoder()
     for message in log.records(end=ends):
         if message.key() == key:
-            text = unframed(decode, ACCOUNTS_STATE.name, bytes(message.value() or b""))
-            yield from_json(AccountState, text)
+            yield from_json(topic.record, unframed(decode, topic.name, bytes(message.value() or b"")))
 
 
-def _newest(states: Iterable[Any], account_id: str) -> AccountState | None:
-    own = (state for state in states if state.account_id == account_id)
-    return max(own, key=lambda state: state.as_of, default=None)
+def _newest(records: Iterable[Any], account_id: str) -> Any:
+    own = (record for record in records if record.account_id == account_id)
+    return max(own, key=lambda record: record.as_of, default=None)
 
 
 def _needed(state: AccountState, told: Callable[[str], Iterator[Any]], symbols: Collection[str]) -> Iterator[Record]:

@@ -12,14 +12,24 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ops.firm import firm_of
 from pipeline.job import LiveJob
 from pipeline.registry import unframed
 from risk.ladder import LEVELS
 from schemas.codec import from_json
-from schemas.outputs import AccountState, Alert, Liquidation, MarginCall, Restriction
-from schemas.topics import ACCOUNTS_STATE, ALERTS, BY_NAME, INPUTS, LIQUIDATIONS, MARGIN_CALLS, RESTRICTIONS
+from schemas.outputs import AccountState, Alert, FirmTotals, Liquidation, MarginCall, Restriction
+from schemas.topics import (
+    ACCOUNTS_STATE,
+    ALERTS,
+    BY_NAME,
+    FIRM_TOTALS,
+    INPUTS,
+    LIQUIDATIONS,
+    MARGIN_CALLS,
+    RESTRICTIONS,
+)
 
-FOLLOWED = (ACCOUNTS_STATE, ALERTS, MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS)
+FOLLOWED = (ACCOUNTS_STATE, ALERTS, MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS, FIRM_TOTALS)
 #: Of the newest outputs, that the lag is told of.
 RECENT = 1000
 #: Seconds that rates are told over.
@@ -44,6 +54,7 @@ class Watch:
             ]
         )
         self.levels: dict[str, str] = {}
+        self.firm: FirmTotals | None = None
         self.open: dict[str, set[str]] = {t.name: set() for t in (MARGIN_CALLS, RESTRICTIONS, LIQUIDATIONS)}
         self.alerts: deque[Alert] = deque(maxlen=6)
         self.lags: deque[float] = deque(maxlen=RECENT)
@@ -71,6 +82,8 @@ class Watch:
         match record:
             case AccountState():
                 self.levels[record.account_id] = record.level
+            case FirmTotals():
+                self.firm = record
             case Alert():
                 self.alerts.appendleft(record)
                 self.lags.append(message.timestamp()[1] / 1000 - record.as_of / 1e6)
@@ -104,6 +117,7 @@ class Watch:
             ("alerts behind their instant", lag),
             ("accounts by level", ", ".join(f"{levels[level]:,} {level}" for level in LEVELS)),
             ("open", "{:,} calls, {:,} restrictions, {:,} liquidations".format(*opened)),
+            ("firm", "no totals yet" if self.firm is None else firm_of(self.firm).summary()),
         ]
 
     def render(self) -> Group:

@@ -14,6 +14,8 @@ from risk.stress import run_severe, run_stress
 from risk.tims import run_tims
 from transforms.batch import BatchByShard
 from transforms.enforce import Enforce
+from transforms.firm import TotalFirm, is_line, parts_of
+from transforms.lines import Lines
 from transforms.monitor import Monitor
 from transforms.ordered import InTimeOrder
 from transforms.parse import DEADLETTERS, RECORDS, Bounds, Decode, ParseRecords, plain
@@ -22,7 +24,7 @@ from transforms.positions import UpdatePositions
 
 @dataclass(eq=False)
 class MonitorMargin(beam.PTransform):
-    """Raw records in; (topic, lines) out, of the fold and of the dead letters of parsing.
+    """Raw records in; (topic, lines) out, of the shards, of the firm and of the dead letters of parsing.
 
     Fields:
       rulebooks: by effective_at. sessions: the calendar around the day. bounds: the day, and clock tolerances.
@@ -54,10 +56,13 @@ class MonitorMargin(beam.PTransform):
             horizon=self.bounds.closes_at,
         )
 
-    def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """Parse, batch by shard, fold in time order."""
+    def expand(self, raws: beam.PCollection) -> tuple[beam.PCollection, ...]:
+        """Parse, batch by shard, fold in time order; what the shards say of the firm, added up."""
         parsed = raws | "ParseRecords" >> ParseRecords(self.bounds, self.decoder)
         fold, bounded = self.fold, raws.is_bounded if self.bounded is None else self.bounded
         blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards, None if bounded else fold.instant_of)
         outputs = blocks | "Monitor" >> InTimeOrder(fold, name="monitor", bounded=bounded)
-        return outputs, parsed[DEADLETTERS]
+        parts = outputs | "Parts" >> beam.FlatMap(parts_of).with_output_types(tuple[str, bytes])
+        firm = parts | "Firm" >> InTimeOrder(TotalFirm(fold.horizon), name="firm", bounded=bounded)
+        lines = outputs | "Lines" >> beam.Filter(is_line).with_output_types(Lines)
+        return lines, firm, parsed[DEADLETTERS]

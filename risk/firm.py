@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from risk.amounts import Ints
 from risk.book import REGIMES
 from risk.ladder import LEVELS
 
-#: Of an account whose margin type its record does not tell.
-UNKNOWN = len(REGIMES)
+#: What is kept of each margin type and level (r, l), and of each type of call and of all together (t + 1).
+_CELLS = len(REGIMES) * len(LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Columns:
     which is 922 trillion dollars.
 
     Fields:
-      level: (n,) place in risk.ladder.LEVELS. regime: (n,) place in risk.book.REGIMES, or UNKNOWN.
+      level: (n,) place in risk.ladder.LEVELS. regime: (n,) place in risk.book.REGIMES.
       equity, requirement, maintenance: (n,) ticks; maintenance is the requirement by the rule, without what the house
         adds to it.
       stressed: (n,) excess after a severe move, with the requirement recomputed.
@@ -40,7 +39,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class FirmTotals:
-    """Sums over accounts, by regime (r, of REGIMES and UNKNOWN) and level (l). Counts, and amounts in ticks.
+    """Sums over accounts, by regime (r, of REGIMES) and level (l). Counts, and amounts in ticks.
 
     Fields:
       accounts, equity, requirement, maintenance: (r, l).
@@ -48,7 +47,8 @@ class FirmTotals:
       deficient: (r, l) how many lack something.
       falling, shortfall: (r, l) accounts that lack nothing now and would after the severe move, and how much.
       deepening: (r, l) how much more those that lack something now would lack.
-      calls, called, due: (t,) by type of call: calls with something due, accounts that have such, and how much.
+      calls, called, due: (t + 1,) by type of call, and last of any type: calls with something due, accounts that have
+        such, and how much.
     """
 
     accounts: Ints
@@ -66,37 +66,57 @@ class FirmTotals:
     due: Ints
 
     @classmethod
+    def none(cls, types: int) -> FirmTotals:
+        """Those of no account at all. types: of calls."""
+        by_level = [np.zeros((len(REGIMES), len(LEVELS)), np.int64) for _ in range(_BY_LEVEL)]
+        return cls(*by_level, *(np.zeros(types + 1, np.int64) for _ in range(3)))
+
+    @classmethod
     def of(cls, own: Columns) -> FirmTotals:
         """The totals of some accounts; of none at all, zeros."""
         excess = own.equity - own.requirement
         lacking, after = np.maximum(-excess, 0), np.maximum(-own.stressed, 0)
         falling = (lacking == 0) & (after > 0)
-
-        def total(column: Ints | NDArray[np.bool_]) -> Ints:
-            # Not bincount, whose weights are float64 and no longer exact beyond 2**53.
-            sums = np.zeros((len(REGIMES) + 1, len(LEVELS)), np.int64)
-            np.add.at(sums, (own.regime, own.level), column)
-            return sums
-
-        return cls(
-            accounts=total(np.ones_like(own.level)),
-            equity=total(own.equity),
-            requirement=total(own.requirement),
-            maintenance=total(own.maintenance),
-            excess=total(np.maximum(excess, 0)),
-            deficiency=total(lacking),
-            deficient=total(lacking > 0),
-            falling=total(falling),
-            shortfall=total(np.where(falling, after, 0)),
-            deepening=total(np.where(lacking > 0, np.maximum(after - lacking, 0), 0)),
-            calls=own.calls.sum(axis=1),
-            called=(own.calls > 0).sum(axis=1),
-            due=own.due.sum(axis=1),
+        columns = np.stack(
+            [
+                np.ones_like(own.level),
+                own.equity,
+                own.requirement,
+                own.maintenance,
+                np.maximum(excess, 0),
+                lacking,
+                lacking > 0,
+                falling,
+                np.where(falling, after, 0),
+                np.where(lacking > 0, np.maximum(after - lacking, 0), 0),
+            ]
         )
+        cells = own.regime * len(LEVELS) + own.level
+        order = np.argsort(cells, kind="stable")
+        found, starts = np.unique(cells[order], return_index=True)
+        # Not bincount, whose weights are float64 and no longer exact beyond 2**53.
+        sums = np.zeros((_BY_LEVEL, _CELLS), np.int64)
+        if len(found):
+            sums[:, found] = np.add.reduceat(columns[:, order], starts, axis=1)
+        calls, due = (np.vstack([column, column.sum(axis=0)]) for column in (own.calls, own.due))
+        by_level = list(sums.reshape(_BY_LEVEL, len(REGIMES), len(LEVELS)))
+        return cls(*[*by_level, calls.sum(axis=1), (calls > 0).sum(axis=1), due.sum(axis=1)])
 
     def __add__(self, other: FirmTotals) -> FirmTotals:
         """The totals of both parts; no account may be in both."""
         return FirmTotals(*(getattr(self, own.name) + getattr(other, own.name) for own in fields(self)))
+
+    def __sub__(self, other: FirmTotals) -> FirmTotals:
+        """What was added to the other's."""
+        return FirmTotals(*(getattr(self, own.name) - getattr(other, own.name) for own in fields(self)))
+
+    def __bool__(self) -> bool:
+        """Whether anything is not zero."""
+        return any(getattr(self, own.name).any() for own in fields(self))
+
+
+#: How many fields of FirmTotals are by regime and level; they come first.
+_BY_LEVEL = len(fields(FirmTotals)) - 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +135,12 @@ class CapitalTest:
         return self.limit - self.aggregate
 
 
-def capital_test(totals: FirmTotals, *, net_capital: int, multiple: int = 10) -> CapitalTest:
+def capital_test(aggregate: int, *, net_capital: int, multiple: int = 10) -> CapitalTest:
     """FINRA 4210(g)(12): aggregate portfolio margin requirements of at most ten times net capital; above it for more
     than three business days, no new portfolio-margin accounts from the fourth on, and notice at once.
 
     Args:
+      aggregate: what the rule, without the house, asks of all portfolio-margin accounts, ticks.
       net_capital: of the firm, ticks. multiple: ten, by (g)(12)(A).
 
     Raises:
@@ -127,7 +148,7 @@ def capital_test(totals: FirmTotals, *, net_capital: int, multiple: int = 10) ->
     """
     if net_capital < 0:
         raise ValueError(f"net capital: expected an amount of at least zero, found {net_capital / 10_000:,.2f}")
-    return CapitalTest(int(totals.maintenance[REGIMES.index("PORTFOLIO")].sum()), net_capital * multiple)
+    return CapitalTest(aggregate, net_capital * multiple)
 
 
 def crowding(symbols: Ints, values: Ints, count: int) -> tuple[Ints, Ints]:

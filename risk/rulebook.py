@@ -252,6 +252,7 @@ class Rulebook:
     call_due_sessions: int
     publish_move: float
     heartbeat: int
+    firm_interval: int
     risk_free_rate: float = 0.0
     beta_stale_after: int = 36_500
     stock: StockRules | None = None
@@ -272,6 +273,8 @@ class Rulebook:
             raise ValueError("call_release: expected between 0 and warning_release")
         if self.long_rate <= 0 or self.short_rate <= 0:
             raise ValueError("long_rate, short_rate: expected above 0")
+        if self.heartbeat < 1 or self.firm_interval < 1:
+            raise ValueError("heartbeat, firm_interval: expected at least a second")
         if (self.stock is None) != (self.options is None):
             raise ValueError("stock, options: expected both or neither")
         points = next(iter(self.portfolio.points.values()), ()) if self.portfolio else self.tims_moves

@@ -193,6 +193,59 @@ class Liquidation(Consequence, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class FirmGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The accounts of one margin type at one level, in sums over them.
+
+    maintenance_requirement: without what the house adds. deficient: accounts that lack something. falling, shortfall:
+    accounts that lack nothing and would after the severe move, and how much; deepening: how much more the others would.
+    """
+
+    margin_type: Regime
+    level: Level
+    accounts: int
+    equity: Money
+    requirement: Money
+    maintenance_requirement: Money
+    excess: Money
+    deficient: int
+    deficiency: Money
+    falling: int
+    shortfall: Money
+    deepening: Money
+
+
+class FirmCalls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The open calls of a type: how many, of how many accounts, and what is due."""
+
+    type: CallType
+    calls: int
+    accounts: int
+    due: Money
+
+
+class FirmHolding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A symbol that called accounts hold: how many of them, and for how much, long and short alike."""
+
+    symbol: str
+    accounts: int
+    gross: Money
+
+
+class FirmTotals(Event, frozen=True, kw_only=True):
+    """The firm: what was last told of each of its accounts, summed. Its account_id is FIRM.
+
+    severe_move: of SPY, what falling, shortfall and deepening are of. called_accounts: that have any call. crowded: the
+    symbols that most of them hold, of `held`.
+    """
+
+    severe_move: Ratio
+    groups: tuple[FirmGroup, ...]
+    calls: tuple[FirmCalls, ...]
+    called_accounts: int
+    held: int
+    crowded: tuple[FirmHolding, ...]
+
+
 class Audit(Event, frozen=True, kw_only=True):
     """One link of an account's chain: what was decided, on which inputs; previous is the hash of the link before."""
 

@@ -42,6 +42,7 @@ ALERTS = Topic("alerts.v1", outputs.Alert, "account_id")
 MARGIN_CALLS = Topic("margin.calls.v1", outputs.MarginCall, "account_id")
 RESTRICTIONS = Topic("restrictions.v1", outputs.Restriction, "account_id")
 LIQUIDATIONS = Topic("liquidations.v1", outputs.Liquidation, "account_id")
+FIRM_TOTALS = Topic("firm.totals.v1", outputs.FirmTotals, "account_id")
 AUDIT = Topic("audit.v1", outputs.Audit, "account_id")
 DEADLETTER = Topic("deadletter.v1", outputs.DeadLetter, "topic")
 
@@ -56,6 +57,7 @@ OUTPUTS = (
     MARGIN_CALLS,
     RESTRICTIONS,
     LIQUIDATIONS,
+    FIRM_TOTALS,
     AUDIT,
     DEADLETTER,
 )

@@ -18,6 +18,7 @@ from schemas.ids import shard_of
 from schemas.inputs import Account, Beta, Cash, Fill, Input, Price
 from schemas.scalars import Money, Quantity, Time
 from schemas.topics import BY_NAME, BY_RECORD
+from transforms.firm import TotalFirm, is_line, parts_of
 from transforms.lines import Lines, text_of
 from transforms.monitor import Monitor
 from transforms.records import Records
@@ -81,8 +82,17 @@ def shards_of(records: Sequence[Input], shards: int) -> list[list[Input]]:
 
 
 def records_of(outputs: Iterable[Lines]) -> list[Output]:
-    """(topic, record) of every line."""
-    return [(topic, from_json(BY_NAME[topic].record, text_of(line))) for topic, lines in outputs for line in lines]
+    """(topic, record) of every line, without what a shard says of the firm."""
+    lines = filter(is_line, outputs)
+    return [(topic, from_json(BY_NAME[topic].record, text_of(line))) for topic, found in lines for line in found]
+
+
+def with_firm(outputs: Iterable[Lines]) -> list[Output]:
+    """(topic, record) of every line of all shards, and of the firm as what they say of it adds up to."""
+    told = list(outputs)
+    fold = TotalFirm()
+    parts = [fold.decode(payload) for element in told for _, payload in parts_of(element)]
+    return records_of([*told, *fold.advance(fold.start(), parts, CLOSES + fold.interval)])
 
 
 def run(
@@ -95,30 +105,28 @@ def run(
 ) -> list[Output]:
     """What the fold makes of the records, each shard's given in that many elements."""
     fold = fold_of(publish_all=publish_all, rules=rules)
-    return [
-        output
+    return with_firm(
+        element
         for mine in shards_of(records, shards)
-        for output in records_of(
-            fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
-        )
-    ]
+        for element in fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
+    )
 
 
 def run_stepwise(records: Sequence[Input], shards: int, *, rules: Rulebook = RULES) -> list[Output]:
     """The same, advanced instant by instant, with the state written to its cells and read back in between."""
     fold, step = fold_of(rules=rules), INTERVAL_MS * 1000
-    return [
-        output
+    return with_firm(
+        element
         for mine in shards_of(records, shards)
-        for output in _stepwise(fold, mine, range(OPENS + step, CLOSES + step, step))
-    ]
+        for element in _stepwise(fold, mine, range(OPENS + step, CLOSES + step, step))
+    )
 
 
-def _stepwise(fold: Monitor, mine: list[Input], instants: range) -> Iterator[Output]:
+def _stepwise(fold: Monitor, mine: list[Input], instants: range) -> Iterator[Lines]:
     state, cells = fold.start(), dict[str, bytes]()
     for instant in instants:
         now = [record for record in mine if fold.instant_of(int(record.arrived_at or 0)) == instant]
-        yield from records_of(fold.advance(state, [by_topic(now)], instant))
+        yield from fold.advance(state, [by_topic(now)], instant)
         cells |= state.drain()
         state = ShardState(fold.sessions)
         state.load(cells.get)

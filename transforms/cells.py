@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 8
+VERSION = 9
 _ARRAY = 1
 
 

@@ -91,6 +91,8 @@ class Enforce:
         for first in range(0, len(shown), PAGE):
             page = shown[first : first + PAGE]
             part = self._with_positions(events, page)
+            severe = block.rules.spy_moves.index(block.rules.severe_move)
+            ladder.published[2:, part.accounts] = part.measures["maintenance"], part.measures["stress_excess"][severe]
             yield from figures_of(
                 state, part, decision.cushion[page], [WHY[code] for code in published_for[page].tolist()]
             )
@@ -146,7 +148,7 @@ class Enforce:
         """(n,) why each account is published now, as places of WHY; remembers what was."""
         measures, published = block.measures, state.ladder.published
         now = np.stack([measures["equity"], measures["requirement"]])
-        last = published[:, block.accounts]
+        last = published[:2, block.accounts]
         line = block.rules.publish_move * np.maximum(np.abs(last[0]), 1.0)
         moved = np.isnan(last[0]) | (np.abs(now - last) > line).any(axis=0)
         why = np.full(len(moved), CLOSE if closing else ALL if self.publish_all else 0, np.uint8)
@@ -154,7 +156,7 @@ class Enforce:
             np.maximum(why, reason * applies, out=why)
         shown = why > 0
         if shown.any():
-            published[:, block.accounts[shown]] = now[:, shown]
+            published[:2, block.accounts[shown]] = now[:, shown]
             state.dirty.add("ladder")
         return why
 

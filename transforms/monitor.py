@@ -21,6 +21,7 @@ from schemas.inputs import Input
 from schemas.outputs import DeadLetter
 from schemas.topics import INPUTS
 from transforms.enforce import Enforce
+from transforms.firm import is_told_at, part_of
 from transforms.intraday import follow_intraday
 from transforms.lines import Lines, line_of, lines_by_topic
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
@@ -155,9 +156,10 @@ class Monitor:
 
     def _deadline(self, state: ShardState) -> int:
         rules = rulebook_at(self.rulebooks, state.now)
-        step = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES
+        step, firm = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES, rules.firm_interval * 1_000_000
         deadline = min(
             (state.now // step + 1) * step,
+            (state.now // firm + 1) * firm,
             state.market.next_change(state.now, rules),
             int(state.ladder.deadlines(rules.persist, state.now)[1].min(initial=NEVER)),
             int(state.standing.ends(state.now)[1].min(initial=NEVER)),
@@ -199,6 +201,8 @@ class Monitor:
         if len(rows):
             block = self.measured(state, rows, rules, instant)
             yield from self.enforce(state, block, update, beats, closing=closing, assessed=assessed)
+        if closing or is_told_at(instant, rules, self.interval):
+            yield from part_of(state, rules, instant)
         return update.refused
 
     def measured(self, state: ShardState, rows: np.ndarray, rules: Rulebook, instant: int) -> Accounts:

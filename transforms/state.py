@@ -15,7 +15,7 @@ from risk.ledger import BUCKETS, Ledger
 from risk.market import Market
 from risk.sessions import Sessions
 from schemas.codec import from_json, to_json
-from schemas.inputs import Instrument, IntradayPath, OpenedOn, Standing
+from schemas.inputs import Instrument, IntradayPath, OpenCall, OpenedOn, Standing
 from transforms.cells import decode_cell, encode_cell
 
 LEDGER_CELLS = tuple(f"ledger{number:02d}" for number in range(BUCKETS))
@@ -31,6 +31,7 @@ CELLS = (
     "chains",
     "intraday",
     "standing",
+    "firm",
 )
 
 
@@ -41,7 +42,8 @@ class Ladder:
         self.flags: Flags = np.empty(0, np.uint8)
         self.since: Ints = np.empty(0, np.int64)
         self.deficient_since: Ints = np.empty(0, np.int64)
-        self.published: Floats = np.empty((2, 0))
+        #: Equity, requirement, requirement by the rule and excess after the severe move, ticks; NaN: nothing was yet.
+        self.published: Floats = np.empty((4, 0))
         self.heads: list[str] = []
         self.opened: dict[int, dict[int, OpenedOn]] = {}
 
@@ -52,7 +54,7 @@ class Ladder:
             self.flags = np.append(self.flags, np.zeros(new, np.uint8))
             self.since = np.append(self.since, np.full(new, -1))
             self.deficient_since = np.append(self.deficient_since, np.full(new, -1))
-            self.published = np.append(self.published, np.full((2, new), np.nan), axis=1)
+            self.published = np.append(self.published, np.full((4, new), np.nan), axis=1)
             self.heads.extend([""] * new)
         return new > 0
 
@@ -142,6 +144,10 @@ class Standings:
         ends = [column[own] for column, own in zip(columns, rows, strict=True)]
         return np.concatenate(rows), np.concatenate(ends)
 
+    def open_calls(self) -> Iterator[tuple[int, OpenCall]]:
+        """Row of the account and call, of every call that is open."""
+        return ((row, call) for row, own in self._by_row.items() for call in own.calls)
+
     def to_cell(self) -> list:
         """As plain data."""
         return [(row, to_json(own)) for row, own in self._by_row.items()]
@@ -174,6 +180,8 @@ class ShardState:
         #: Of accounts that traded, by row.
         self.paths: dict[int, IntradayPath] = {}
         self.standing = Standings()
+        #: What was told last of the shard's part of the firm: totals, and what called accounts hold by symbol.
+        self.firm: tuple[list[list[int]], dict[str, tuple[int, int]]] | None = None
         self.dirty: set[str] = set()
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
@@ -189,6 +197,7 @@ class ShardState:
             "chains": self.ladder.load_chains,
             "intraday": self._load_paths,
             "standing": self.standing.load,
+            "firm": self._load_firm,
         }
         for name, load in loaders.items():
             payload = read(name)
@@ -207,6 +216,10 @@ class ShardState:
     def _load_paths(self, cell: list) -> None:
         self.paths = {row: from_json(IntradayPath, path) for row, path in cell}
 
+    def _load_firm(self, cell: list) -> None:
+        totals, holdings = cell
+        self.firm = totals, {symbol: (accounts, gross) for symbol, (accounts, gross) in holdings.items()}
+
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cells that changed since the last call, encoded."""
         dump: dict[str, Callable[[], Any]] = {
@@ -220,6 +233,7 @@ class ShardState:
             "chains": self.ladder.chains_cell,
             "intraday": lambda: [(row, to_json(path)) for row, path in self.paths.items()],
             "standing": self.standing.to_cell,
+            "firm": lambda: self.firm,
         }
         for name in sorted(self.dirty | self.market.dirty):
             yield name, encode_cell(dump[name]())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.book import REGIMES
-from risk.firm import UNKNOWN, Columns, FirmTotals, capital_test, crowding
+from risk.firm import Columns, FirmTotals, capital_test, crowding
 from risk.ladder import LEVELS
 
 TYPES = 3
@@ -27,7 +27,7 @@ def firms(draw: st.DrawFn) -> list[dict[str, Any]]:
     account = st.fixed_dictionaries(
         {
             "level": st.integers(0, len(LEVELS) - 1),
-            "regime": st.integers(0, UNKNOWN),
+            "regime": st.integers(0, len(REGIMES) - 1),
             "equity": amounts,
             "requirement": sizes,
             "maintenance": sizes,
@@ -72,7 +72,9 @@ def test_totals_are_the_sums_of_python_integers(accounts: list[dict[str, Any]]) 
     assert int(found.excess.sum()) - int(found.deficiency.sum()) == sum(excess)
     assert int(found.deficiency.sum()) == -sum(min(own, 0) for own in excess)
     assert int(found.accounts.sum()) == len(accounts)
-    assert found.due.tolist() == [sum(account["due"][kind] for account in accounts) for kind in range(TYPES)]
+    due = [sum(account["due"][kind] for account in accounts) for kind in range(TYPES)]
+    assert found.due.tolist() == [*due, sum(due)]
+    assert int(found.called[-1]) == sum(any(account["calls"]) for account in accounts)
     assert found.due.dtype == found.equity.dtype == np.int64
 
 
@@ -106,27 +108,31 @@ def test_what_a_severe_move_adds_by_hand() -> None:
     assert (found.falling.sum(), found.shortfall.sum(), found.deepening.sum()) == (1, 50, 150)
     assert (found.deficient[:, 4].sum(), found.deficiency[:, 4].sum()) == (1, 100)
     assert (found.deficient[:, 2].sum(), found.deficiency[:, 2].sum()) == (1, 10)
-    assert (found.calls.tolist(), found.called.tolist(), found.due.tolist()) == ([2, 0, 1], [1, 0, 1], [70, 0, 100])
+    assert (found.calls.tolist(), found.called.tolist(), found.due.tolist()) == (
+        [2, 0, 1, 3],
+        [1, 0, 1, 1],
+        [70, 0, 100, 170],
+    )
+
+
+def test_what_was_added_is_the_difference() -> None:
+    first, second = (
+        FirmTotals.of(columns([account()])),
+        FirmTotals.of(columns([account(level=2), account(calls=[0, 1, 0])])),
+    )
+    assert same(first + second - first, second)
+    assert first
+    assert not second - second
+    assert not FirmTotals.none(TYPES)
+    assert same(FirmTotals.none(TYPES), FirmTotals.of(columns([])))
 
 
 def test_ten_times_net_capital_bounds_what_the_rule_asks_of_portfolio_margin() -> None:
-    portfolio = REGIMES.index("PORTFOLIO")
-    totals = FirmTotals.of(
-        columns(
-            [
-                account(regime=portfolio, requirement=900, maintenance=700),
-                account(regime=portfolio, maintenance=301),
-                account(maintenance=5000),
-                account(regime=UNKNOWN, maintenance=5000),
-            ]
-        )
-    )
-    # What the house adds is not counted, nor what other accounts are asked for.
-    assert capital_test(totals, net_capital=101).room == 9
-    assert capital_test(totals, net_capital=100).room == -1
-    assert capital_test(totals, net_capital=100, multiple=11).limit == 1100
+    assert capital_test(1001, net_capital=101).room == 9
+    assert capital_test(1001, net_capital=100).room == -1
+    assert capital_test(1001, net_capital=100, multiple=11).limit == 1100
     with pytest.raises(ValueError, match="at least zero"):
-        capital_test(totals, net_capital=-1)
+        capital_test(1001, net_capital=-1)
 
 
 def test_crowding_counts_holders_and_takes_long_and_short_alike() -> None:

@@ -61,7 +61,7 @@ def test_a_price_only_instant_writes_under_100_kb_a_shard() -> None:
     # Every price moves, and with it every account's figures; prices near those before cause few events.
     list(fold.advance(state, [days.by_topic(quotes(90, rng, near=0.001))], at(120)))
     once = written(state)
-    assert once.keys() <= {"clock", "quotes", "ladder", "chains"}
+    assert once.keys() <= {"clock", "quotes", "ladder", "chains", "firm"}
     assert sum(once.values()) < 100_000, once
 
 

@@ -129,8 +129,9 @@ def test_a_record_behind_the_watermark_is_applied_at_the_next_instant(tmp_path: 
 
     fold = monitor.fold
     state = fold.start()
-    expected = days.records_of(fold.advance(state, [days.by_topic(early)], at(600)))
-    expected += days.records_of(fold.advance(state, [days.by_topic([late])], days.CLOSES))
+    lines = list(fold.advance(state, [days.by_topic(early)], at(600)))
+    lines += fold.advance(state, [days.by_topic([late])], days.CLOSES)
+    expected = days.with_firm(lines)
     assert [record.as_of for topic, record in expected if topic == "audit.v1"] == [at(660)]  # type: ignore[attr-defined]
     written = {(path.stem, line) for path in tmp_path.glob("*.jsonl") for line in path.read_bytes().splitlines()}
     assert written == set(days.lines(expected))
