@@ -194,7 +194,7 @@ def test_options_without_stock_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_seed_has_not_changed() -> None:
-    assert load_rulebook("seed").label == "seed@c32bfe3e90e3"
+    assert load_rulebook("seed").label == "seed@25222719db73"
 
 
 def test_sources_are_by_section_and_name(write: Write) -> None:
