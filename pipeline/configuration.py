@@ -12,7 +12,7 @@ import yaml
 
 from schemas.errors import UserError
 
-Kind = Literal["rules", "jobs"]
+Kind = Literal["rules", "jobs", "archives"]
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
