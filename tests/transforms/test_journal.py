@@ -119,7 +119,7 @@ def test_a_link_says_where_the_account_stood_before_its_instant(day: list[Input]
 
 
 def test_a_link_of_before_these_were_told_still_decodes() -> None:
-    link = links_of(days.run([quote("S0", 100.0, 30), cash("A0", 500, 30), fill("A0", 10, 60)]))[0]
+    link = links_of(days.run([quote("S0", 100.0, 30), cash("A0", 500, 30), fill("A0", 100, 60)]))[0]
     told = msgspec.json.decode(to_json(link))
     for name in ("correlation_id", "supersedes", "thresholds", "previous_state"):
         del told[name]
