@@ -31,7 +31,7 @@ class Custody(pydantic.BaseModel, extra="forbid"):
     Fields:
       store: a folder, or s3://BUCKET/PREFIX (endpoint and credentials from the environment, as boto3 takes them).
       index: a DynamoDB table, which is created where it is not there; None: a folder, whose files are queried.
-      records: of one object at most.
+      records: of one object at most. seconds: that an object and a digest cover at most; an hour, or a part of one.
       lock: S3's object lock mode, until what the retention says; None: no lock.
       encryption: of S3's server side.
       retention: years that records are kept, by topic, each with its rule; `default` for the others.
@@ -41,6 +41,7 @@ class Custody(pydantic.BaseModel, extra="forbid"):
     store: str
     index: str | None = pydantic.Field(None, min_length=3, max_length=255, pattern=r"^[a-zA-Z0-9_.-]+$")
     records: int = pydantic.Field(10_000, ge=1, le=1_000_000)
+    seconds: int = pydantic.Field(3600, ge=1, le=3600)
     lock: Literal["GOVERNANCE", "COMPLIANCE"] | None = None
     encryption: Literal["AES256", "aws:kms"] | None = None
     retention: dict[str, Years]
@@ -51,6 +52,8 @@ class Custody(pydantic.BaseModel, extra="forbid"):
         unknown = self.retention.keys() - BY_NAME.keys() - {"default"}
         if unknown or "default" not in self.retention:
             raise ValueError(f"retention: expected topics and default, found {', '.join(sorted(self.retention))}")
+        if 3600 % self.seconds:
+            raise ValueError(f"seconds: expected a part of an hour, found {self.seconds}")
         of_s3 = self.store.startswith("s3://")
         if (self.index or self.lock or self.encryption) and not of_s3:
             raise ValueError(f"index, lock, encryption: expected with a store at s3://, found with {self.store}")

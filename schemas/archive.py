@@ -9,7 +9,7 @@ and the last one is published apart from the store, so that a tail that was cut 
 Names are of the store's root, with "/" between folders, the same in a folder and in S3:
 
   records/topic=fills.v1/date=2026-01-05/hour=14/LOG-00000-00000000000000000000.parquet
-  digests/log=LOG/2026-01-05T14.json
+  digests/log=LOG/2026-01-05T14-00-00.json
   facts/HASH.json
 """
 
@@ -22,8 +22,6 @@ from typing import Any
 import msgspec
 
 from schemas.scalars import Time, encode_json
-
-HOUR = 3_600_000_000
 
 #: What is before the first record of a chain, and before the first digest.
 NOTHING = ""
@@ -104,10 +102,14 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
-    """An hour of a log: its objects, sorted by name, and the digest of the hour before."""
+    """An hour of a log: its objects, sorted by name, and the digest of the hour before.
+
+    hour: when it begins. seconds: how long it is; a custody may ask for digests more often than by the hour.
+    """
 
     log: str
     hour: Time
+    seconds: int = 3600
     parts: tuple[Part, ...]
     facts: tuple[Fact, ...]
     previous: str
@@ -145,9 +147,10 @@ def digest_json(digest: HourDigest) -> bytes:
     return _ENCODER.encode(digest) + b"\n"
 
 
-def hour_of(microseconds: int) -> Time:
-    """The beginning of the hour that a time is in."""
-    return Time(microseconds // HOUR * HOUR)
+def hour_of(microseconds: int, seconds: int = 3600) -> Time:
+    """The beginning of the hour that a time is in, or of the span of so many seconds."""
+    step = seconds * 1_000_000
+    return Time(microseconds // step * step)
 
 
 def object_name(log: str, topic: str, partition: int, hour: int, begin: int) -> str:
@@ -158,7 +161,7 @@ def object_name(log: str, topic: str, partition: int, hour: int, begin: int) -> 
 
 def digest_name(log: str, hour: int) -> str:
     """The name of the digest of an hour."""
-    return f"digests/log={log}/{Time(hour).text()[:13]}.json"
+    return f"digests/log={log}/{Time(hour).text()[:19].replace(':', '-')}.json"
 
 
 def fact_name(content: str) -> str:
