@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +15,7 @@ from ops.audit.question import Question
 from ops.audit.reader import Reader
 from ops.formats import new_york, text_table, words
 from schemas.archive import Row
+from schemas.codec import to_json
 from schemas.topics import FILLS, LIQUIDATIONS, MARGIN_CALLS, RESTRICTIONS
 from transforms.parse import Decode
 
@@ -27,21 +27,21 @@ _SAID = ("event_id", "account_id", "symbol", "as_of", "arrived_at", "kind", "sta
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A row, and the one that took its place, of what was known by the time that was asked for."""
+    """A row, the one that took its place, of what was known by the time that was asked for, and its record in JSON."""
 
     row: Row
     superseded_by: Row | None
+    text: bytes | None
 
     def document(self) -> dict[str, Any]:
-        """The row as plain data: the record as JSON where it is, and in base64 where it is not."""
-        names = [name for name in self.row.__struct_fields__ if name not in ("value", "link")]
+        """The row as plain data: the record as JSON, or the bytes in base64 where they are no record."""
         ended = self.superseded_by
         return {
-            **{name: getattr(self.row, name) for name in names},
+            **{name: getattr(self.row, name) for name in self.row.__struct_fields__ if name != "value"},
             "superseded_by": ended and ended.event_id,
             "superseded_known_at": ended and ended.received_at,
-            "link": self.row.link,
-            **content_of(self.row.value),
+            "record": None if self.text is None else msgspec.Raw(self.text),
+            "base64": self.row.value if self.text is None else None,
         }
 
 
@@ -66,7 +66,8 @@ def ask(reader: Reader, question: Question, decode: Decode, limit: int | None = 
     if keys:
         known = Question(topics=SUPERSEDING, keys=keys, received_before=question.received_before, log=question.log)
         ends = superseded(reader.rows(known), decode)
-    return Answer(tuple(Told(row, ends.get(row.event_id)) for row in own), len(found) > len(own))
+    told = tuple(Told(row, ends.get(row.event_id), text_of(row, decode)) for row in own)
+    return Answer(told, len(found) > len(own))
 
 
 def superseded(rows: Iterable[Row], decode: Decode) -> dict[str, Row]:
@@ -85,12 +86,17 @@ def superseded(rows: Iterable[Row], decode: Decode) -> dict[str, Row]:
     return ends
 
 
-def content_of(value: bytes) -> dict[str, Any]:
-    """A value as JSON, or what cannot be in base64."""
+def text_of(row: Row, decode: Decode) -> bytes | None:
+    """The record of a row as a line of JSON; None where it is no record."""
     try:
-        return {"record": msgspec.Raw(msgspec.json.format(value, indent=-1) if msgspec.json.decode(value) else b"{}")}
+        msgspec.json.decode(row.value)
+        return row.value
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return {"base64": base64.b64encode(value).decode()}
+        pass
+    try:
+        return to_json(decode(row.topic, row.value))
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def render(answer: Answer, console: Console) -> None:
@@ -99,26 +105,24 @@ def render(answer: Answer, console: Console) -> None:
         console.print("Nothing that was asked for is in the archive.")
         return
     times = ("was so", "was known")
-    table = text_table("Times are New York's", *times, "topic", "account", "what", "superseded", "what it says")
+    table = text_table("Times are New York's", *times, "topic", "whose", "what", "superseded", "what it says")
     for told in answer.rows:
         row, ended = told.row, told.superseded_by
         gone = "" if ended is None else f"by {ended.event_id[:8]} at {_time(ended.received_at)}"
-        cells = (_time(row.at), _time(row.received_at), row.topic, row.key, words(row.kind), gone, gist(row.value))
+        cells = (_time(row.at), _time(row.received_at), row.topic, row.key, words(row.kind), gone, gist(told))
         table.add_row(*(Text(cell, "dim" if ended else "") for cell in cells))
     console.print(table)
     more = "; there are more, --limit says how many are shown" if answer.more else ""
     console.print(f"{len(answer.rows):,} records{more}", style="dim", highlight=False)
 
 
-def gist(value: bytes, most: int = 200) -> str:
+def gist(told: Told, most: int = 200) -> str:
     """What a record says beside whose it is and when, on a line."""
-    try:
-        record = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return f"{len(value):,} bytes"
-    if not isinstance(record, dict):
-        return str(record)[:most]
-    said = ", ".join(f"{name} {told}" for name, told in record.items() if name not in _SAID and _plain(told))
+    if told.text is None:
+        return f"{len(told.row.value):,} bytes that are no record"
+    record = msgspec.json.decode(told.text)
+    own = record.items() if isinstance(record, dict) else ()
+    said = ", ".join(f"{name} {value}" for name, value in own if name not in _SAID and _plain(value))
     return said if len(said) <= most else f"{said[:most]}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -128,8 +132,3 @@ def _plain(told: Any) -> bool:
 
 def _time(at: int) -> str:
     return f"{new_york(at):%Y-%m-%d %H:%M:%S}"
-
-
-def rows_of(answers: Sequence[Told]) -> list[Row]:
-    """The rows alone."""
-    return [told.row for told in answers]

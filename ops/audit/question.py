@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ops.formats import NEW_YORK
 from pipeline.objects import UNREADABLE
 from schemas.archive import Row
 from schemas.errors import UserError
@@ -32,7 +34,7 @@ class Question:
     Fields:
       topics, kinds, event_ids, log: of the row. keys: accounts or symbols.
       begin, end: of when it was so: begin <= at < end, microseconds.
-      received_from, received_before: of when it was known: received_from <= received_at < received_before, microseconds.
+      received_from, received_before: of when it was known, received_from <= received_at < received_before.
     """
 
     topics: tuple[str, ...] = ()
@@ -75,6 +77,22 @@ def asked_of(types: Sequence[str]) -> dict[str, tuple[str, ...]]:
             f"found {', '.join(sorted(unknown))}"
         )
     return {"topics": topics, "kinds": kinds}
+
+
+def time_of(text: str, *, end: bool = False) -> Time:
+    """A time such as 2026-01-05T15:00:00Z; of a date its beginning in New York, or its end. Raises ValueError."""
+    try:
+        date = dt.date.fromisoformat(text)
+    except ValueError:
+        return Time.parse(text)
+    return day_of(date)[end]
+
+
+def day_of(date: dt.date) -> tuple[Time, Time]:
+    """When a date begins, and ends, in New York."""
+    midnights = (dt.datetime.combine(date + dt.timedelta(days=days), dt.time(), NEW_YORK) for days in (0, 1))
+    begin, end = map(Time.parse, midnights)
+    return begin, end
 
 
 @cache

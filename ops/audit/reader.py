@@ -49,7 +49,8 @@ class FolderReader:
             session.execute("SET TimeZone = 'UTC'")
             session.execute(duckdb_view(str(self.folder)))
             try:
-                for batch in session.execute(select(question)).to_arrow_reader(BATCH):
+                batches: Any = session.execute(select(question)).to_arrow_reader(BATCH)
+                for batch in batches:
                     yield from rows_in(batch)
             except (duckdb.Error, pa.ArrowInvalid) as error:
                 raise StoreError(

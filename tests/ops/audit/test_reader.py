@@ -13,7 +13,7 @@ from pipeline.objects import decode_rows
 from pipeline.store import FolderStore, StoreError
 from schemas.archive import Row
 from schemas.scalars import Time
-from tests.ops.audit.archive import LOG, archive_day, crash_day, custody_of
+from tests.ops.audit.archive import LOG, crash_archive, custody_of
 
 NOON, LATER = Time.parse("2026-01-05T17:00:00Z"), Time.parse("2026-01-05T20:10:00Z")
 
@@ -33,10 +33,8 @@ QUESTIONS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("reader") / "archive"
-    archive_day(*map(str, crash_day()), custody_of(found))
-    return found
+def folder() -> Path:
+    return crash_archive()[0]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,9 @@ def everything(folder: Path) -> list[Row]:
 
 
 @pytest.mark.parametrize("asked", QUESTIONS.values(), ids=QUESTIONS)
-def test_a_question_is_answered_as_the_rows_themselves_do(asked: Question, reader: Reader, everything: list[Row]) -> None:
+def test_a_question_is_answered_as_the_rows_themselves_do(
+    asked: Question, reader: Reader, everything: list[Row]
+) -> None:
     expected = answer(everything, asked)
     assert list(reader.rows(asked)) == expected
     assert bool(expected) == (asked not in (QUESTIONS["another log"], QUESTIONS["nobody's"]))
