@@ -30,13 +30,14 @@ def archive(
 ) -> None:
     """Archive what came in and what went out: chained, sealed by the hour, in a folder or in S3 and DynamoDB."""
     from pipeline.archive import archive_day
+    from pipeline.custody import load_custody
     from runners.engine import Run
     from runners.engines import ENGINES
 
     if (day is None or out is None) == (job is None):
         raise typer.BadParameter("expected DAY and OUT of a replay, or --job of a live run")
     with explained(ValueError):
-        kept = custody_of(custody, store)
+        kept = load_custody(custody, store)
         if day is not None and out is not None:
             with console.status("archiving"):
                 last = archive_day(str(day), str(out), kept, ENGINES["direct"].options(Run()))
@@ -47,14 +48,6 @@ def archive(
             show_backlog(job or "", kept)
         else:
             archive_live(job or "", kept, runner)
-
-
-def custody_of(name: str, store: str | None = None) -> Any:
-    """A custody, or how a folder is kept. Raises ConfigurationError."""
-    from pipeline.custody import load_custody
-
-    found = load_custody(name)
-    return found if store is None else found.model_copy(update={"store": store, "index": None})
 
 
 def archive_live(file: str, custody: Any, runner: str) -> None:

@@ -67,6 +67,8 @@ class Custody(pydantic.BaseModel, extra="forbid"):
         return self.retention.get(topic, self.retention["default"]).value
 
 
-def load_custody(name: str) -> Custody:
-    """A custody by name (conf/archives/NAME.yaml) or by path. Raises ConfigurationError."""
-    return load("archives", name, Custody)[0]
+def load_custody(name: str, folder: str | None = None) -> Custody:
+    """A custody by name (conf/archives/NAME.yaml) or by path; folder: instead of its store. Raises
+    ConfigurationError."""
+    found = load("archives", name, Custody)[0]
+    return found if folder is None else found.model_copy(update={"store": folder, "index": None})

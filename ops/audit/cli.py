@@ -55,7 +55,7 @@ def query(
         from ops.audit.question import Question, asked_of, athena_table, select, time_of
         from ops.audit.reader import open_reader
 
-        place = _custody(custody, store)
+        place = place_of(custody, store)
         asked = Question(
             **asked_of(kind or ()),  # type: ignore[arg-type]
             keys=tuple(account or ()),
@@ -67,7 +67,7 @@ def query(
         if sql:
             print(f"{athena_table(place.store)};\n\n{select(asked)};")
             return
-        found = ask(open_reader(place), asked, _decoder(job), limit)
+        found = ask(open_reader(place), asked, decoder_of(job), limit)
     if raw:
         for told in found.rows:
             sys.stdout.buffer.write(told.row.value + b"\n")
@@ -77,14 +77,15 @@ def query(
         render(found, console)
 
 
-def _custody(name: str, store: str | None) -> Custody:
+def place_of(name: str, store: str | None) -> Custody:
+    """A custody, or a folder as it ships. Raises ConfigurationError."""
     from pipeline.custody import load_custody
 
-    found = load_custody(name)
-    return found if store is None else found.model_copy(update={"store": store, "index": None})
+    return load_custody(name, store)
 
 
-def _decoder(job: str | None) -> Decode:
+def decoder_of(job: str | None) -> Decode:
+    """What a live job's values are read with, or JSON. Raises ConfigurationError."""
     if job is None:
         from transforms.parse import decode_plain
 
