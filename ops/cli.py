@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", message=".*grpcio.*")
 
 import typer  # noqa: E402
 
+from ops.archive import app as archive_app  # noqa: E402
 from ops.audit.cli import app as audit_app  # noqa: E402
 from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
@@ -25,6 +26,7 @@ from schemas.inputs import Method  # noqa: E402
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(operate_app)
 app.add_typer(review_app)
+app.add_typer(archive_app)
 app.add_typer(deadletter_app, name="deadletter")
 app.add_typer(audit_app, name="audit")
 app.add_typer(submit_app, name="submit")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -19,20 +19,20 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.custody import Custody
 from pipeline.day import files_of, load_manifest
-from pipeline.job import load_job
+from pipeline.job import LiveJob, load_job
+from pipeline.kafka import Kafka, Setting
 from pipeline.objects import encode_rows, rows_of
 from pipeline.rules import load_rulebook, texts_of
-from pipeline.sources import read_file
-from pipeline.store import Store, open_store
+from pipeline.sources import RECEIVED, read_file
+from pipeline.store import Store, StoreError, open_store
 from schemas.archive import Fact, HourDigest, content_of, digest_name, fact_name, hour_of, read_digest
 from schemas.codec import to_json
 from schemas.scalars import Time
-from schemas.topics import OUTPUTS, SNAPSHOTS
+from schemas.topics import BY_NAME, DIGESTS, OUTPUTS, SNAPSHOTS
 from transforms.archive import (
     Encoded,
     KeepPartition,
     SealHours,
-    Start,
     Written,
     block_of,
     decode_draft,
@@ -40,9 +40,6 @@ from transforms.archive import (
 )
 from transforms.ordered import InTimeOrder
 from transforms.parse import Decode, Raw, decode_plain, plain
-
-#: Where the digest of every hour is published, apart from the store.
-DIGESTS = "audit.digests.v1"
 
 
 @dataclass(eq=False)
@@ -53,8 +50,9 @@ class KeepRecords(beam.PTransform):
       log: whose records they are. custody: where to, and how.
       decoder: makes, on a worker, what turns values into records.
       facts: what every digest names beside its objects.
-      last: the digest to go on from; None: the log begins. starts: where the chains of partitions go on from.
+      last: the digest to go on from; None: the log begins.
       horizon: where a replayed day ends, microseconds; None live.
+      kafka: where every digest is published, apart from the store (schemas.topics.DIGESTS); None: nowhere.
     """
 
     log: str
@@ -62,18 +60,20 @@ class KeepRecords(beam.PTransform):
     decoder: Callable[[], Decode] = plain
     facts: tuple[Fact, ...] = ()
     last: HourDigest | None = None
-    starts: Mapping[str, Start] = field(default_factory=dict)
     horizon: int | None = None
+    kafka: Kafka | None = None
 
     def expand(self, raws: beam.PCollection) -> beam.PCollection:
         """Chain by partition, write objects, seal hours, write digests."""
-        keep = KeepPartition(self.log, self.custody.records, self.custody.seconds, self.starts, self.horizon)
+        heads = () if self.last is None else self.last.heads
+        keep = KeepPartition(self.log, self.custody.records, self.custody.seconds, heads, self.horizon)
         seal = SealHours(self.log, self.custody.seconds, self.facts, self.last, self.horizon)
         blocks = raws | "Block" >> beam.Map(block_of).with_output_types(tuple[str, bytes])
         drafts = blocks | "Keep" >> InTimeOrder(keep, name="keep")
         write = beam.ParDo(_WriteObjects(self.log, self.custody, self.decoder)).with_output_types(tuple[str, bytes])
         digests = drafts | "WriteObjects" >> write | "Seal" >> InTimeOrder(seal, name="seal")
-        return digests | "WriteDigests" >> beam.ParDo(_WriteDigests(self.custody)).with_output_types(bytes)
+        publish = beam.ParDo(_WriteDigests(self.custody, self.kafka)).with_output_types(bytes)
+        return digests | "WriteDigests" >> publish
 
 
 class _WriteObjects(beam.DoFn):
@@ -99,15 +99,33 @@ class _WriteObjects(beam.DoFn):
 
 
 class _WriteDigests(beam.DoFn):
-    def __init__(self, custody: Custody) -> None:
-        self.custody = custody
+    #: Seconds that a broker may take, retries included.
+    TIMEOUT = 120.0
+
+    def __init__(self, custody: Custody, kafka: Kafka | None) -> None:
+        self.custody, self.kafka = custody, kafka
 
     def setup(self) -> None:
         self.store = open_store(self.custody.store)
+        self.producer: Any = None
+        if self.kafka is not None:
+            from confluent_kafka import Producer
+
+            settings: dict[str, Setting] = {
+                "enable.idempotence": True,
+                "message.timeout.ms": round(self.TIMEOUT * 1000),
+            }
+            self.producer = Producer(self.kafka.client(settings))
 
     def process(self, payload: Encoded) -> Iterator[Encoded]:
         digest = read_digest(payload)
         self.store.put(digest_name(digest.log, digest.hour), payload)
+        if self.producer is not None:
+            failed: list[Any] = []
+            note = lambda error, _: failed.append(error) if error is not None else None  # noqa: E731
+            self.producer.produce(DIGESTS, payload, digest.log.encode(), on_delivery=note)
+            if self.producer.flush(self.TIMEOUT + 5) or failed:
+                raise StoreError(f"{DIGESTS}: digest {digest.digest} was not published: {failed[:1] or 'no answer'}")
         yield payload
 
 
@@ -152,8 +170,12 @@ def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) 
     manifest, store = load_manifest(day), open_store(custody.store)
     log = log_of(str(manifest.business_date))
     bounds = load_job("replay").bounds(manifest)
+    inputs = files_of(day)
     run = {
         "log": log,
+        "live": False,
+        # Of these the broker said when they arrived; of the others their own records.
+        "stamped": sorted(topic for topic, path in inputs if path.endswith(RECEIVED)),
         "manifest": manifest.model_dump(mode="json"),
         "price_ahead": bounds.price_ahead,
         "fill_ahead": bounds.fill_ahead,
@@ -161,14 +183,44 @@ def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) 
     facts = facts_of(store, manifest.rulebooks, run)
     seconds = custody.seconds * 1_000_000
     horizon = int(hour_of(manifest.horizon, custody.seconds)) + seconds
-    files = [(topic, path, 0) for topic, path in files_of(day)]
+    files = [(topic, path, 0) for topic, path in inputs]
     files += [(topic.name, f"{out}/{topic.name}.jsonl", 0) for topic in OUTPUTS]
     files.append((SNAPSHOTS.name, f"{out}/{SNAPSHOTS.name}.jsonl", 1))
     with beam.Pipeline(options=options) as pipeline:
         read = beam.FlatMap(read_stamped, manifest.begin).with_output_types(Raw)
         raws = pipeline | "Files" >> beam.Create(files, reshuffle=False) | "Read" >> read
         _ = raws | "KeepRecords" >> KeepRecords(log, custody, facts=facts, horizon=horizon)
-    return last_digest(store, log)
+    found = last_digest(store, log)
+    assert found is not None, "a day has at least the digest of its last hour"
+    return found
+
+
+#: What a live log is of.
+TOPICS = tuple(BY_NAME)
+
+
+def live_archive(
+    job: LiveJob, custody: Custody, source: beam.PTransform, options: PipelineOptions, facts: tuple[Fact, ...]
+) -> beam.Pipeline:
+    """The archive of a live job's topics, to be run; it goes on from the last digest of the job's log, if there is one.
+
+    Args:
+      source: of TOPICS, by the log-append clock, beginning where that digest ends (heads_of).
+
+    Raises:
+      StoreError: the store cannot be read.
+    """
+    pipeline = beam.Pipeline(options=options)
+    keep = KeepRecords(
+        job.name,
+        custody,
+        job.formats.decoder,
+        facts=facts,
+        last=last_digest(open_store(custody.store), job.name),
+        kafka=job.kafka,
+    )
+    _ = pipeline | "ReadKafka" >> source | "KeepRecords" >> keep
+    return pipeline
 
 
 def read_stamped(file: tuple[str, str, int], begin: int) -> Iterator[Raw]:
@@ -204,9 +256,7 @@ def _stamp(value: bytes) -> int:
         return 0
 
 
-def last_digest(store: Store, log: str) -> HourDigest:
-    """The newest digest of a log. Raises KeyError where it has none."""
-    names = list(store.names(f"digests/log={log}/"))
-    if not names:
-        raise KeyError(f"{store.address}: no digest of log {log}")
-    return read_digest(store.get(names[-1]) or b"")
+def last_digest(store: Store, log: str) -> HourDigest | None:
+    """The newest digest of a log; None where it has none. Raises StoreError."""
+    name = max(store.names(f"digests/log={log}/"), default=None)
+    return None if name is None else read_digest(store.get(name) or b"")

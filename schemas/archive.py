@@ -101,10 +101,20 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     content: str
 
 
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the chain of a partition has come: the next offset, and its last link."""
+
+    topic: str
+    partition: int
+    end: int
+    link: str
+
+
 class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
     """An hour of a log: its objects, sorted by name, and the digest of the hour before.
 
     hour: when it begins. seconds: how long it is; a custody may ask for digests more often than by the hour.
+    heads: of every partition so far, sorted, so that the last digest vouches for the whole log.
     """
 
     log: str
@@ -113,6 +123,7 @@ class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     facts: tuple[Fact, ...]
     previous: str
+    heads: tuple[Head, ...] = ()
     digest: str = ""
 
 

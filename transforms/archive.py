@@ -7,7 +7,7 @@ that was killed writes the same objects again, under the same names.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +18,7 @@ from risk.market import NEVER
 from schemas.archive import (
     NOTHING,
     Fact,
+    Head,
     HourDigest,
     Part,
     Received,
@@ -51,13 +52,6 @@ class Draft(msgspec.Struct, frozen=True):
 
     part: Part
     records: list[Received]
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Where the chain of a partition goes on from: the next offset, and the link before it."""
-
-    offset: int = 0
-    link: str = NOTHING
 
 
 def block_of(raw: Raw) -> tuple[str, Encoded]:
@@ -133,14 +127,14 @@ class KeepPartition:
 
     Fields:
       log: whose offsets they are. records, seconds: that an object has at most, and that it covers at most.
-      starts: by topic and partition, where chains go on from; of the others at their beginning.
+      heads: where the chains of partitions go on from; of the others at their beginning.
       horizon: where a replayed day ends, microseconds; None live.
     """
 
     log: str
     records: int
     seconds: int = 3600
-    starts: Mapping[str, Start] = field(default_factory=dict)
+    heads: tuple[Head, ...] = ()
     horizon: int | None = None
 
     cells = ("open",)
@@ -206,8 +200,9 @@ class KeepPartition:
     def _take(self, state: PartitionState, block: Block) -> Iterator[Encoded]:
         if state.place is None:
             state.place = block.topic, block.partition
-            begin = self.starts.get(f"{block.topic}/{block.partition}", Start())
-            state.begin, state.previous, state.link = begin.offset, begin.link, begin.link
+            for head in self.heads:
+                if (head.topic, head.partition) == state.place:
+                    state.begin, state.previous, state.link = head.end, head.link, head.link
         # What came behind the watermark, after its hour was sealed, is of the hour that is open.
         open_hour = int(hour_of(state.now, self.seconds)) if state.now >= 0 else 0
         for offset, stamp, value in zip(block.offsets, block.stamps, block.values, strict=True):
@@ -271,18 +266,22 @@ class SealState:
         self.now = -1
         self.hour = -1
         self.previous = NOTHING
+        #: By topic and partition: the next offset, and the last link.
+        self.heads: dict[tuple[str, int], tuple[int, str]] = {}
         self.dirty = False
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
         """Take what drain gave."""
         payload = read("last")
         if payload is not None:
-            self.now, self.hour, self.previous = decode_cell(payload)
+            self.now, self.hour, self.previous, heads = decode_cell(payload)
+            self.heads = {(topic, partition): (end, link) for topic, partition, end, link in heads}
 
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cell, if it changed."""
         if self.dirty:
-            yield "last", encode_cell((self.now, self.hour, self.previous))
+            heads = [(*place, *head) for place, head in self.heads.items()]
+            yield "last", encode_cell((self.now, self.hour, self.previous, heads))
         self.dirty = False
 
 
@@ -332,7 +331,9 @@ class SealHours(Following):
         if state.hour < 0 and arrivals:
             first = min(written.hour for written in arrivals)
             state.hour = first if self.last is None else int(self.last.hour) + self.last.seconds * 1_000_000
-            state.previous = NOTHING if self.last is None else self.last.digest
+            if self.last is not None:
+                state.previous = self.last.digest
+                state.heads = {(own.topic, own.partition): (own.end, own.link) for own in self.last.heads}
         parts: dict[int, dict[str, Part]] = {}
         for written in arrivals:
             # An object that was written again is the same object; one of a sealed hour is named by the next digest.
@@ -340,6 +341,7 @@ class SealHours(Following):
         while state.hour >= 0 and self.next_deadline(state) <= until:
             hour = state.hour
             own = sorted(parts.get(hour, {}).values(), key=attrgetter("name"))
+            state.heads |= {(part.topic, part.partition): (part.end, part.link) for part in own}
             digest = sealed_digest(
                 HourDigest(
                     log=self.log,
@@ -348,6 +350,10 @@ class SealHours(Following):
                     parts=tuple(own),
                     facts=self.facts,
                     previous=state.previous,
+                    heads=tuple(
+                        Head(topic=topic, partition=partition, end=end, link=link)
+                        for (topic, partition), (end, link) in sorted(state.heads.items())
+                    ),
                 )
             )
             state.previous, state.hour = digest.digest, hour + self.seconds * 1_000_000

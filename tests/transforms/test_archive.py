@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.archive import NOTHING, HourDigest, link_of, read_digest, sealed_digest
-from transforms.archive import Draft, KeepPartition, SealHours, Start, Written, block_of, decode_draft, encode_written
+from schemas.archive import NOTHING, Head, HourDigest, link_of, read_digest, sealed_digest
+from transforms.archive import Draft, KeepPartition, SealHours, Written, block_of, decode_draft, encode_written
 from transforms.ordered import advance_through
 from transforms.parse import Raw
 
@@ -77,7 +77,8 @@ def test_it_goes_on_from_where_a_digest_left_it(records: list[Record], data: st.
     hours = [own for own, after in pairwise(whole) if _hour(after) != _hour(own)] + whole[-1:]
     if hours:
         last = data.draw(st.sampled_from(hours)).part
-        fold = KeepPartition("log", 4, starts={"fills.v1/0": Start(last.end, last.link)}, horizon=HORIZON)
+        head = Head(topic="fills.v1", partition=0, end=last.end, link=last.link)
+        fold = KeepPartition("log", 4, heads=(head,), horizon=HORIZON)
         rest = drafts([own for own in records if own[0] >= last.end], fold=fold)
         assert rest == [draft for end, draft in ends.items() if end > last.end]
 
@@ -132,6 +133,8 @@ def test_every_hour_has_one_digest_that_names_its_objects_and_the_one_before(
         assert digest.hour == digests[0].hour + number * HOUR
         assert digest.previous == previous
         assert digest == sealed_digest(digest)
+        ends = [part for own in digests[: number + 1] for part in own.parts]
+        assert [(own.end, own.link) for own in digest.heads] == [(ends[-1].end, ends[-1].link)]
         previous = digest.digest
     if digests:
         assert digests[-1].hour + HOUR == HORIZON
