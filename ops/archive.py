@@ -68,7 +68,7 @@ def archive_live(file: str, custody: Any, runner: str) -> None:
 
     job = load_live_job(file)
     job.formats.check()
-    store = open_store(custody.store)
+    store = open_store(custody)
     facts = facts_of(store, job.rulebooks, run_of(job))
     # The group of the risk job says where that begins.
     kafka = job.kafka.model_copy(update={"group": f"{job.kafka.group}.archive"})
@@ -120,7 +120,7 @@ def show_backlog(file: str, custody: Any) -> None:
     from pipeline.store import open_store
 
     job = load_live_job(file)
-    last = last_digest(open_store(custody.store), job.name)
+    last = last_digest(open_store(custody), job.name)
     sealed = {} if last is None else {(own.topic, own.partition): own.end for own in last.heads}
     waiting: dict[str, int] = dict.fromkeys(TOPICS, 0)
     for (topic, partition), end in Log(job.kafka, TOPICS).ends().items():

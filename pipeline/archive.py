@@ -83,7 +83,7 @@ class _WriteObjects(beam.DoFn):
         self.log, self.custody, self.decoder = log, custody, decoder
 
     def setup(self) -> None:
-        self.decode, self.store = self.decoder(), open_store(self.custody.store)
+        self.decode, self.store = self.decoder(), open_store(self.custody)
 
     def process(self, payload: Encoded) -> Iterator[tuple[str, bytes]]:
         draft = decode_draft(payload)
@@ -106,7 +106,7 @@ class _WriteDigests(beam.DoFn):
         self.custody, self.kafka = custody, kafka
 
     def setup(self) -> None:
-        self.store = open_store(self.custody.store)
+        self.store = open_store(self.custody)
         self.producer: Any = None
         if self.kafka is not None:
             from confluent_kafka import Producer
@@ -167,7 +167,7 @@ def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) 
     Raises:
       DayError, ConfigurationError, StoreError: before anything is written, or where the store has something else.
     """
-    manifest, store = load_manifest(day), open_store(custody.store)
+    manifest, store = load_manifest(day), open_store(custody)
     log = log_of(str(manifest.business_date))
     bounds = load_job("replay").bounds(manifest)
     inputs = files_of(day)
@@ -216,7 +216,7 @@ def live_archive(
         custody,
         job.formats.decoder,
         facts=facts,
-        last=last_digest(open_store(custody.store), job.name),
+        last=last_digest(open_store(custody), job.name),
         kafka=job.kafka,
     )
     _ = pipeline | "ReadKafka" >> source | "KeepRecords" >> keep

@@ -16,6 +16,7 @@ Names are of the store's root, with "/" between folders, the same in a folder an
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -180,6 +181,18 @@ def fact_name(content: str) -> str:
     return f"facts/{content}.json"
 
 
+def topic_in(name: str) -> str | None:
+    """The topic whose records an object has, by its name; None: of a digest, a fact, or what is no name of these."""
+    found = _OBJECT.match(name)
+    return found["topic"] if found else None
+
+
+def hour_in(name: str) -> Time | None:
+    """The hour that an object is of, or when a digest's begins, by its name; None: of a fact, and as topic_in."""
+    found = _OBJECT.match(name) or _DIGEST.match(name)
+    return Time.parse(f"{found['date']}T{found['time'].replace('-', ':')}Z") if found else None
+
+
 def read_digest(text: bytes) -> HourDigest:
     """The inverse of digest_json. Raises msgspec.DecodeError."""
     return _DECODER.decode(text)
@@ -189,5 +202,9 @@ def _decode(kind: type, value: Any) -> Any:
     return kind.parse(value) if kind is Time else kind(value)
 
 
+_OBJECT = re.compile(
+    r"records/topic=(?P<topic>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<time>\d\d)/[^/]+\.parquet$"
+)
+_DIGEST = re.compile(r"digests/log=[^/]+/(?P<date>\d{4}-\d\d-\d\d)T(?P<time>\d\d-\d\d-\d\d)\.json$")
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_json)
 _DECODER = msgspec.json.Decoder(HourDigest, dec_hook=_decode)
