@@ -42,6 +42,7 @@ class Liquidations:
                 if proposal is not None and proposal.state == "APPROVED" and posting.symbol:
                     stepped = proposals.filled(proposal, posting.symbol, posting.quantity)
                     if stepped is not None:
+                        self.own.events.follow(block.place(booking.account), booking.source)
                         yield self.take(block.place(booking.account), stepped)
 
     def due(self, flags: np.ndarray) -> Iterator[Out]:
@@ -56,7 +57,10 @@ class Liquidations:
         open_now = state.market.sessions.is_open(block.instant)
         due = (flags & LIQUIDATION) != 0
         for at in np.flatnonzero(due | state.standing.proposing(block.accounts)).tolist():
-            standing = self.own.standing(at)
+            standing, account = self.own.standing(at), int(block.accounts[at])
+            opened = state.ladder.opened.get(account, {}).get(LIQUIDATION)
+            # What is due is why it is proposed; the link that said it is no longer, why that is withdrawn.
+            self.own.events.follow(at, opened.event_id if opened else state.ladder.heads[account])
             if not due[at]:
                 if standing.proposal is not None:
                     yield self.take(at, proposals.withdrawn(standing.proposal))
