@@ -10,8 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from ops.audit.question import Question
 from ops.audit.query import Told, gist, text_of
+from ops.audit.question import Question
 from ops.audit.reader import Reader
 from ops.audit.recompute import Recomputed, RecomputeError, Recorded, recompute
 from ops.formats import new_york, text_table, words
@@ -145,7 +145,12 @@ def render(found: Decision, console: Console) -> None:
         ("is about", link.correlation_id or ""),
         ("supersedes", ", ".join(link.supersedes)),
         ("link before it", link.previous or "none, the chain begins here"),
-        ("rules", f"{link.rulebook}, {len(found.rulebook)} text(s) kept by that hash"),
+        (
+            "rules",
+            f"{link.rulebook}, as its text was kept"
+            if found.rulebook
+            else f"{link.rulebook}, of which no text was kept",
+        ),
         ("stored as", f"{row.place}, chained as {row.link}"),
     ):
         if value:
@@ -157,18 +162,26 @@ def render(found: Decision, console: Console) -> None:
     _verdict(found, console)
 
 
+#: Longer facts are words, not figures.
+_FIGURE = 32
+
+
 def _figures(found: Decision, console: Console) -> None:
-    again = found.again
-    table = text_table(
-        "\nOn these figures", "figure", "recorded", "recomputed", "line", right="recorded|recomputed|line"
-    )
-    lines = found.link.thresholds
-    for name, value in found.link.inputs.items():
-        other = "" if again is None else again.inputs.get(name, "")
-        table.add_row(words(name), value, Text(other, "green" if other == value else "bold red"), "")
-    for name, value in lines.items():
-        table.add_row(words(name), "", "", value)
+    made = {} if found.again is None else found.again.inputs
+    table = text_table("\nOn these figures", "figure", "recorded", "recomputed", right="recorded|recomputed")
+    facts = found.link.inputs
+    for name, value in facts.items():
+        if len(value) <= _FIGURE:
+            other = made.get(name, "")
+            table.add_row(words(name), value, Text(other, "green" if other == value else "bold red"))
     console.print(table)
+    for name, value in facts.items():
+        if len(value) > _FIGURE:
+            again = "" if made.get(name) == value else f"; recomputed: {made.get(name, 'nothing')}"
+            console.print(Text.assemble((f"{words(name)}  ", "dim"), value, (again, "bold red")))
+    if found.link.thresholds:
+        lines = ", ".join(f"{words(name)} {value}" for name, value in found.link.thresholds.items())
+        console.print(Text.assemble(("compared with  ", "dim"), lines))
 
 
 def _positions(link: Audit, console: Console) -> None:
@@ -199,8 +212,8 @@ def _verdict(found: Decision, console: Console) -> None:
     made, count = found.recomputed, sum(map(len, found.recomputed.recorded.values()))
     if made.equal:
         console.print(
-            f"\n[bold green]Recomputed from the store alone[/], from {made.inputs:,} records that came in and the rulebook as "
-            f"it was kept: all {count:,} records of the instant are equal, byte by byte.",
+            f"\n[bold green]Recomputed from the store alone[/], from {made.inputs:,} records that came in and the rulebook "
+            f"as it was kept: all {count:,} records of the instant are equal, byte by byte.",
             highlight=False,
         )
         return

@@ -65,13 +65,13 @@ def check_chains(chains: Chains, findings: Findings) -> None:
             own = sealed_digest(digest).digest
             if own != digest.digest:
                 findings.add(digest_name(log, digest.hour), f"{own}, the hash of its content", digest.digest)
-        for before, after in pairwise(chain):
-            name, due = digest_name(log, after.hour), before.hour + before.seconds * 1_000_000
+        for earlier, after in pairwise(chain):
+            name, due = digest_name(log, after.hour), earlier.hour + earlier.seconds * 1_000_000
             if after.hour != due:
                 span = f"{Time(due).text()} to {Time(after.hour).text()}"
                 findings.add(digest_name(log, due), f"digests of {span}", "none; hours are missing")
-            elif after.previous != before.digest:
-                findings.add(name, f"the digest before, {before.digest}", after.previous)
+            elif after.previous != earlier.digest:
+                findings.add(name, f"the digest before, {earlier.digest}", after.previous)
         findings.last[log] = chain[-1].digest
 
 

@@ -30,7 +30,7 @@ def decision(
         from pipeline.store import open_store
 
         place = place_of(custody, store)
-        found = decision_of(open_reader(place), open_store(place.store), event_id, decoder_of(job))
+        found = decision_of(open_reader(place), open_store(place), event_id, decoder_of(job))
     if json:
         print(encoded(found).decode())
     else:
@@ -61,7 +61,7 @@ def replay(
         from runners.engines import ENGINES
 
         place = place_of(custody, store)
-        recorded = Recorded(open_store(place.store), log)
+        recorded = Recorded(open_store(place), log)
         with tempfile.TemporaryDirectory() as work, console.status("replaying what is stored"):
             found = rebuild(
                 open_reader(place),
