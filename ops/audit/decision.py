@@ -212,8 +212,8 @@ def _verdict(found: Decision, console: Console) -> None:
     made, count = found.recomputed, sum(map(len, found.recomputed.recorded.values()))
     if made.equal:
         console.print(
-            f"\n[bold green]Recomputed from the store alone[/], from {made.inputs:,} records that came in and the rulebook "
-            f"as it was kept: all {count:,} records of the instant are equal, byte by byte.",
+            f"\n[bold green]Recomputed from the store alone[/], from {made.inputs:,} records that came in and the "
+            f"rulebook as it was kept: all {count:,} records of the instant are equal, byte by byte.",
             highlight=False,
         )
         return
