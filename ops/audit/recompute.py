@@ -152,10 +152,10 @@ class Inputs:
             found = chain.from_iterable(self.all.get(place, ()) for place in places)
         return (record for record in found if at is None or record.arrived_at < at)
 
-    def of_account(self, account_id: str, at: int | None = None) -> Iterator[Input]:
-        """What an account's figures at an instant, or at all, rest on: its own records, and of the market what it
-        holds, or ever held, and what that derives from."""
-        own = list(self.read(_OWN, (account_id,), at))
+    def of_accounts(self, account_ids: tuple[str, ...], at: int | None = None) -> Iterator[Input]:
+        """What accounts' figures at an instant, or at all, rest on: their own records, and of the market what they
+        hold, or ever held, and what that derives from."""
+        own = list(self.read(_OWN, account_ids, at))
         yield from own
         symbols = set(_symbols(own))
         instruments = list(self.read((INSTRUMENTS.name,), (), at))
@@ -172,16 +172,38 @@ class Inputs:
         return parse(self.recorded.raw(row), self.recorded.monitor.bounds, self.decode)[0].records
 
 
-def recompute(inputs: Inputs, account_id: str, at: int | None = None, told: Iterable[Row] | None = None) -> Recomputed:
+def recompute(inputs: Inputs, account_id: str, at: int | None = None) -> Recomputed:
     """What an account was told at an instant, microseconds, or at every one, beside what follows from the inputs.
-
-    Args:
-      told: the rows that it was told, where they are at hand; None: the reader is asked.
 
     Raises:
       RecomputeError, StoreError: something cannot be read.
     """
-    records = list(inputs.of_account(account_id, at))
+    begin, end = (None, None) if at is None else (at, at + 1)
+    asked = Question(topics=_TOLD, keys=(account_id,), begin=begin, end=end, log=inputs.recorded.log)
+    (found,) = _recomputed(inputs, {account_id: list(inputs.reader.rows(asked))}, at)
+    return found
+
+
+#: Accounts that go through the fold together: alone, each would have the day's instants gone through again.
+TOGETHER = 100
+
+
+def recompute_all(inputs: Inputs) -> Iterator[Recomputed]:
+    """Every account that anything was decided on, with all that it was told. Raises as recompute."""
+    log = inputs.recorded.log
+    decided = sorted({row.key for row in inputs.reader.rows(Question(topics=(AUDIT.name,), log=log))})
+    told: dict[str, list[Row]] = {account_id: [] for account_id in decided}
+    for row in inputs.reader.rows(Question(topics=_TOLD, log=log)):
+        if row.key in told:
+            told[row.key].append(row)
+    whole = inputs.read_all()
+    for first in range(0, len(decided), TOGETHER):
+        yield from _recomputed(whole, {own: told[own] for own in decided[first : first + TOGETHER]})
+
+
+def _recomputed(inputs: Inputs, told: Mapping[str, list[Row]], at: int | None = None) -> Iterator[Recomputed]:
+    """Accounts with the rows that they were told, all together."""
+    records = list(inputs.of_accounts(tuple(told), at))
     fold = inputs.recorded.monitor.fold
     if at is not None:
         until = at
@@ -189,35 +211,20 @@ def recompute(inputs: Inputs, account_id: str, at: int | None = None, told: Iter
         until = fold.horizon
     else:
         until = max((fold.instant_of(int(own.arrived_at or 0)) for own in records), default=0)
-    found: dict[str, list[bytes]] = defaultdict(list)
+    made: dict[str, dict[str, list[bytes]]] = {own: defaultdict(list) for own in told}
     for topic, lines in filter(is_line, fold.advance(fold.start(), [Records.of(records)], until)):
-        if topic in _TOLD:
-            own = (text_of(line) for line in lines if account_of(line) == account_id.encode())
-            found[topic] += [text for text in own if at is None or _as_of(text) == at]
-    if told is None:
-        begin, end = (None, None) if at is None else (at, at + 1)
-        asked = Question(topics=_TOLD, keys=(account_id,), begin=begin, end=end, log=inputs.recorded.log)
-        told = inputs.reader.rows(asked)
-    known: dict[str, list[bytes]] = defaultdict(list)
-    for row in told:
-        # A live log may have been told of later instants than the last that its inputs lead to.
-        if row.at <= until:
-            known[row.topic].append(unframed(inputs.decode, row.topic, row.value))
-    recorded, made = ({t: sorted(lines) for t, lines in side.items() if lines} for side in (known, found))
-    return Recomputed(account_id, recorded, made, len(records))
-
-
-def recompute_all(inputs: Inputs) -> Iterator[Recomputed]:
-    """Every account that anything was decided on, one after another, each with all that it was told."""
-    log = inputs.recorded.log
-    decided = {row.key for row in inputs.reader.rows(Question(topics=(AUDIT.name,), log=log))}
-    told: dict[str, list[Row]] = {account_id: [] for account_id in sorted(decided)}
-    for row in inputs.reader.rows(Question(topics=_TOLD, log=log)):
-        if row.key in told:
-            told[row.key].append(row)
-    whole = inputs.read_all()
+        for line in lines if topic in _TOLD else ():
+            text = text_of(line)
+            if at is None or _as_of(text) == at:
+                made[account_of(line).decode()][topic].append(text)
     for account_id, rows in told.items():
-        yield recompute(whole, account_id, told=rows)
+        known: dict[str, list[bytes]] = defaultdict(list)
+        for row in rows:
+            # A live log may have been told of later instants than the last that its inputs lead to.
+            if row.at <= until:
+                known[row.topic].append(unframed(inputs.decode, row.topic, row.value))
+        recorded, again = ({topic: sorted(own) for topic, own in side.items()} for side in (known, made[account_id]))
+        yield Recomputed(account_id, recorded, again, len(records))
 
 
 def _symbols(records: Iterable[Any]) -> Iterator[str]:
