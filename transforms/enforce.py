@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,11 +24,13 @@ from risk.ladder import (
 )
 from risk.rulebook import Rulebook, rulebook_at
 from risk.stress import distance_to_call
+from schemas.inputs import CallType
 from schemas.scalars import Time
 from transforms.calls import Calls
 from transforms.close import close_day
 from transforms.events import RULES, Events, Out
 from transforms.figures import figures_of, money
+from transforms.intraday import Day
 from transforms.lines import PAGE, Lines, lines_by_topic
 from transforms.liquidations import Liquidations
 from transforms.openings import corrected, holds, opening_of, revalued
@@ -56,16 +59,23 @@ class Enforce:
     publish_all: bool = False
 
     def __call__(
-        self, state: ShardState, block: Accounts, update: Update, beats: np.ndarray, *, closing: bool, assessed: bool
+        self,
+        state: ShardState,
+        block: Accounts,
+        update: Update,
+        beats: np.ndarray,
+        *,
+        closing: bool,
+        assessed: Day | None,
     ) -> Iterator[Lines]:
         """Everything that follows from the block: the events account by account in row order, then the figures.
 
-        closing: the day ends. assessed: official closes are in; then the block is of all accounts.
+        closing: the day ends. assessed: the day of which official closes are in; then the block is of all accounts.
         """
         ladder, rows, events = state.ladder, block.accounts, Events(state, block)
         old = ladder.flags[rows]
         said = list(self._cancel(events, update))
-        said.extend(self._journalled(events, self._called(events, update, assessed=assessed)))
+        said.extend(self._journalled(events, self._called(events, update, assessed)))
         marks = state.standing.marks(rows, block.instant)
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows], marks)
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
@@ -127,7 +137,7 @@ class Enforce:
                 facts = {"cause_id": event.cause_id, "step": event.status, "rule": event.rule}
                 yield events.journal(at, kind, event.event_id, facts)
 
-    def _called(self, events: Events, update: Update, *, assessed: bool) -> Iterator[Out]:
+    def _called(self, events: Events, update: Update, assessed: Day | None) -> Iterator[Out]:
         """What operators decided, what deposits and trades cover of calls, and the assessment of official closes."""
         own, block, rules = Calls(events), events.block, events.block.rules.calls
         for account, override in update.overrides:
@@ -136,9 +146,9 @@ class Enforce:
             return
         yield from own.booked(update, rules)
         yield from Liquidations(own).booked(update)
-        if assessed:
+        if assessed is not None:
             for first in range(0, len(block.accounts), PAGE):
-                yield from own.assessed(events.books(block.accounts[first : first + PAGE]), rules)
+                yield from own.assessed(events.books(block.accounts[first : first + PAGE]), rules, assessed)
 
     def _publish(
         self, state: ShardState, block: Accounts, changed: np.ndarray, beating: np.ndarray, closing: bool
@@ -229,6 +239,7 @@ class Enforce:
                     rules = rulebook_at(self.rulebooks, int(opened[level].opened_at))
                     if not holds(opened[level], level, rules, self.measures, state, account):
                         ended.add(level)
+            found, told = list[Out](), Counter[CallType]()
             if DEFICIENCY in ended:
                 # The deficiency that persisted began later than its clock says: the clock starts anew.
                 ended |= opened.keys() & {LIQUIDATION}
@@ -237,19 +248,22 @@ class Enforce:
             for level in sorted(ended - {DEFICIENCY}):
                 ladder.flags[account] &= ~np.uint8(level)
                 if level == MARGIN_CALL:
-                    yield from Calls(events).released(at, "CANCELLED")
+                    found.extend(Calls(events).released(at, "CANCELLED"))
                 else:
-                    yield events.end(at, level, "CANCELLED")
+                    found.append(events.end(at, level, "CANCELLED"))
             for call in state.standing.of(account).calls:
                 undone = [p for p in postings if p.corrects is not None and p.corrects <= call.opened_at]
                 if call.rests_on is not None and undone:
                     rests_on = corrected(call.rests_on, undone, state, account)
                     rules = rulebook_at(self.rulebooks, int(call.opened_at))
                     before, after = (revalued(own, rules, state, account) for own in (call.rests_on, rests_on))
-                    yield from Calls(events).corrected(at, call, rests_on, before, after)
+                    found.extend(Calls(events).corrected(at, call, rests_on, before, after, told))
+            yield from found
             state.dirty.update(("ladder", "chains"))
+            causes = [event.event_id for _, event in found]
             facts = {
+                "causes": " ".join(causes),
                 "postings": "; ".join(f"{p.symbol} {p.quantity / 1e6:+g} cash {money(p.cash)}" for p in postings),
                 "cancelled": " ".join(OPENINGS[level] for level in sorted(ended)),
             }
-            yield events.journal(at, "CORRECTION", None, facts)
+            yield events.journal(at, "CORRECTION", causes[0] if causes else None, facts)

@@ -10,7 +10,8 @@ import pytest
 from risk.rulebook import LiquidationRules
 from schemas.inputs import Account, Input
 from tests import days
-from tests.transforms.test_calls import BOUGHT, CRASH, RULES, cash, events, fill, on, override, price, run
+from tests.days import on
+from tests.transforms.test_calls import BOUGHT, CRASH, RULES, cash, events, fill, override, price, run
 
 #: A deficiency of half an hour; one share a lot, no cost, no buffer, so that sizes can be seen: D / 25% of the price.
 PLAIN = LiquidationRules(
