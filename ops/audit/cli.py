@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from ops.archive import custody_of
 from ops.terminal import console, explained
 from schemas.scalars import encode_json
 
 if TYPE_CHECKING:
-    from pipeline.custody import Custody
     from transforms.parse import Decode
 
 app = typer.Typer(
@@ -31,7 +32,8 @@ Known = Annotated[str | None, typer.Option(help="only what had been received by 
 
 @app.command()
 def query(
-    account: Annotated[list[str] | None, typer.Option(help="of an account, or a symbol; may be repeated")] = None,
+    account: Annotated[list[str] | None, typer.Option(help="of an account; may be repeated")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="of a symbol's market; may be repeated")] = None,
     begin: Annotated[
         str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")
     ] = None,
@@ -55,10 +57,9 @@ def query(
         from ops.audit.question import Question, asked_of, athena_table, select, time_of
         from ops.audit.reader import open_reader
 
-        place = _custody(custody, store)
+        place = custody_of(custody, store)
         asked = Question(
-            **asked_of(kind or ()),  # type: ignore[arg-type]
-            keys=tuple(account or ()),
+            **asked_of(kind or (), account or (), symbol or ()),  # type: ignore[arg-type]
             begin=None if begin is None else time_of(begin),
             end=None if end is None else time_of(end, end=True),
             received_before=None if as_known_at is None else time_of(as_known_at, end=True),
@@ -77,11 +78,53 @@ def query(
         render(found, console)
 
 
-def _custody(name: str, store: str | None) -> Custody:
-    from pipeline.custody import load_custody
+@app.command()
+def verify(
+    log: Log = None,
+    digest: Annotated[
+        list[str] | None, typer.Option(help="one that was published apart from the store; may be repeated")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="a file of such digests, a line each: hexadecimal digits, or JSON")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="a live job: digests from its topic audit.digests.v1, and its formats")
+    ] = None,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    json: AsJson = False,
+) -> None:
+    """Whether anything was changed, removed, moved or repeated: every digest, object, record, chain, fact and entry."""
+    with explained(ValueError):
+        from rich.progress import Progress
 
-    found = load_custody(name)
-    return found if store is None else found.model_copy(update={"store": store, "index": None})
+        from ops.audit.digests import published_by, published_of, read_published
+        from ops.audit.verify import Verification
+        from pipeline.index import open_index
+        from pipeline.job import load_live_job
+        from pipeline.store import open_store
+
+        place, own = custody_of(custody, store), list(map(published_of, digest or ()))
+        if published is not None:
+            own += read_published(published)
+        if job is not None:
+            own += (told for told in published_by(load_live_job(job)) if log in (None, told.log))
+        with Progress(console=console, transient=True, disable=json) as bar:
+            task = bar.add_task("objects", total=None)
+            found = Verification(
+                store=open_store(place),
+                decode=_decoder(job),
+                index=open_index(place),
+                log=log,
+                published=own,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            ).run()
+    if json:
+        _print_json(found.document())
+    else:
+        found.render(console)
+    if found.wrong:
+        raise typer.Exit(1)
 
 
 def _decoder(job: str | None) -> Decode:
