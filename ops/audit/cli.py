@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,6 +126,38 @@ def verify(
         found.render(console)
     if found.wrong:
         raise typer.Exit(1)
+
+
+@app.command("report-4220")
+def report_4220(
+    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="of New York")],
+    csv: Annotated[Path | None, typer.Option(help="also write a table for a spreadsheet")] = None,
+    as_known_at: Known = None,
+    log: Log = None,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    job: JobName = None,
+    json: AsJson = False,
+) -> None:
+    """FINRA 4220: each account where margin was required on a date, how much, and when and how it was met."""
+    with explained(ValueError):
+        from ops.audit.question import time_of
+        from ops.audit.reader import open_reader
+        from ops.audit.required import render, required_on, write_csv
+
+        found = required_on(
+            open_reader(custody_of(custody, store)),
+            date.date(),
+            _decoder(job),
+            log=log,
+            received_before=None if as_known_at is None else time_of(as_known_at, end=True),
+        )
+        if csv is not None:
+            write_csv(date.date(), found, csv)
+    if json:
+        _print_json({"date": date.date().isoformat(), "required": [own.document() for own in found]})
+    else:
+        render(date.date(), found, console)
 
 
 def _decoder(job: str | None) -> Decode:
