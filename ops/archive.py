@@ -29,32 +29,31 @@ def archive(
     backlog: Annotated[bool, typer.Option(help="of a live job: say what is not sealed yet, and run nothing")] = False,
 ) -> None:
     """Archive what came in and what went out: chained, sealed by the hour, in a folder or in S3 and DynamoDB."""
-    from pipeline.archive import archive_day
-    from runners.engine import Run
-    from runners.engines import ENGINES
+    from pipeline.custody import load_custody
 
     if (day is None or out is None) == (job is None):
         raise typer.BadParameter("expected DAY and OUT of a replay, or --job of a live run")
     with explained(ValueError):
-        kept = custody_of(custody, store)
+        kept = load_custody(custody, store)
         if day is not None and out is not None:
-            with console.status("archiving"):
-                last = archive_day(str(day), str(out), kept, ENGINES["direct"].options(Run()))
-            console.print(
-                f"archived in {kept.store}; keep its last digest apart from it:\n{last.digest}", highlight=False
-            )
+            archive_replay(day, out, kept)
         elif backlog:
             show_backlog(job or "", kept)
         else:
             archive_live(job or "", kept, runner)
 
 
-def custody_of(name: str, store: str | None = None) -> Any:
-    """A custody, or how a folder is kept. Raises ConfigurationError."""
-    from pipeline.custody import load_custody
+def archive_replay(day: Path, out: Path, custody: Any, *, rules: list[str] | None = None, job: Any = None) -> None:
+    """Archive a day that was replayed, and say its last digest. Raises DayError, ConfigurationError, StoreError."""
+    from pipeline.archive import archive_day
+    from runners.engine import Run
+    from runners.engines import ENGINES
 
-    found = load_custody(name)
-    return found if store is None else found.model_copy(update={"store": store, "index": None})
+    with console.status("archiving"):
+        options = ENGINES["direct"].options(Run())
+        last = archive_day(str(day), str(out), custody, options, rules=rules, job=job)
+    told = f"archived in {custody.store} as {last.log}; keep its last digest apart from it:"
+    console.print(f"{told}\n{last.digest}", highlight=False)
 
 
 def archive_live(file: str, custody: Any, runner: str) -> None:

@@ -19,7 +19,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.custody import Custody
 from pipeline.day import files_of, load_manifest
-from pipeline.job import LiveJob, load_job
+from pipeline.index import entries_of, open_index
+from pipeline.job import Job, LiveJob, load_job
 from pipeline.kafka import Kafka, Setting
 from pipeline.objects import encode_rows, rows_of
 from pipeline.rules import load_rulebook, texts_of
@@ -84,6 +85,7 @@ class _WriteObjects(beam.DoFn):
 
     def setup(self) -> None:
         self.decode, self.store = self.decoder(), open_store(self.custody)
+        self.index = open_index(self.custody)
 
     def process(self, payload: Encoded) -> Iterator[tuple[str, bytes]]:
         draft = decode_draft(payload)
@@ -91,6 +93,8 @@ class _WriteObjects(beam.DoFn):
         rows = list(rows_of(self.log, part.topic, part.partition, draft.records, self.decode))
         content = encode_rows(rows)
         self.store.put(part.name, content)
+        if self.index is not None:
+            self.index.put(entries_of(rows, part.name))
         for name, count in (("records", len(rows)), ("objects", 1), ("bytes", len(content))):
             self._COUNTS[name].inc(count)
         part = msgspec.structs.replace(part, content=content_of(content))
@@ -155,11 +159,20 @@ def facts_of(store: Store, rulebooks: list[str], run: Mapping[str, Any]) -> tupl
     return tuple(facts)
 
 
-def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) -> HourDigest:
+def archive_day(
+    day: str,
+    out: str,
+    custody: Custody,
+    options: PipelineOptions,
+    *,
+    rules: list[str] | None = None,
+    job: Job | None = None,
+) -> HourDigest:
     """Archive a day that was replayed, what came in and what went out, as a log of its own.
 
     Args:
       day, out: folders of the day and of its outputs.
+      rules, job: that it was replayed by, where not by its manifest's and the job "replay".
 
     Returns:
       The last digest. Keep it apart from the store.
@@ -169,7 +182,7 @@ def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) 
     """
     manifest, store = load_manifest(day), open_store(custody)
     log = log_of(str(manifest.business_date))
-    bounds = load_job("replay").bounds(manifest)
+    bounds, rulebooks = (job or load_job("replay")).bounds(manifest), rules or manifest.rulebooks
     inputs = files_of(day)
     run = {
         "log": log,
@@ -180,7 +193,7 @@ def archive_day(day: str, out: str, custody: Custody, options: PipelineOptions) 
         "price_ahead": bounds.price_ahead,
         "fill_ahead": bounds.fill_ahead,
     }
-    facts = facts_of(store, manifest.rulebooks, run)
+    facts = facts_of(store, rulebooks, run)
     seconds = custody.seconds * 1_000_000
     horizon = int(hour_of(manifest.horizon, custody.seconds)) + seconds
     files = [(topic, path, 0) for topic, path in inputs]

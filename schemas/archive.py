@@ -49,7 +49,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
       kind: what its topic tells apart: the kind of an audit record, the status of a call, the kind of a fill or alert.
       event_id: its own; of an input a hash of its topic and bytes, so that a record that came twice has one.
       causation_id: the event that it follows from. correlation_id: what it is about, the same for all of it: a call's
-        or a liquidation's cause, a fill's original, the episode of a decision. supersedes: the event that it ends.
+        or a liquidation's cause, a fill's original, the episode of a decision. supersedes: the event that it ends; of a
+        correction's link all that it cancels, with a space between.
       value: the bytes as received. link: of its chain.
     """
 

@@ -297,7 +297,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Snapshot(Input, frozen=True, kw_only=True):
     """An account's whole state at its instant, in place of what was there; records before the cut are then ignored.
 
-    sma: of an account without a standing, which has its own.
+    sma: of an account without a standing, which has its own. episode: when the one that it is in began (Audit).
     """
 
     account_id: Id
@@ -319,6 +319,7 @@ class Snapshot(Input, frozen=True, kw_only=True):
     intraday: IntradayPath | None = None
     standing: Standing | None = None
     liquidate_last: tuple[Id, ...] = ()
+    episode: Time | None = None
 
 
 class Override(Input, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from ops.archive import custody_of
 from ops.terminal import console, explained
 from schemas.scalars import encode_json
 
 if TYPE_CHECKING:
+    from pipeline.custody import Custody
     from transforms.parse import Decode
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def query(
         from ops.audit.question import Question, asked_of, athena_table, select, time_of
         from ops.audit.reader import open_reader
 
-        place = custody_of(custody, store)
+        place = place_of(custody, store)
         asked = Question(
             **asked_of(kind or (), account or (), symbol or ()),  # type: ignore[arg-type]
             begin=None if begin is None else time_of(begin),
@@ -69,7 +69,7 @@ def query(
         if sql:
             print(f"{athena_table(place.store)};\n\n{select(asked)};")
             return
-        found = ask(open_reader(place), asked, _decoder(job), limit)
+        found = ask(open_reader(place), asked, decoder_of(job), limit)
     if raw:
         for told in found.rows:
             sys.stdout.buffer.write(told.row.value + b"\n")
@@ -105,7 +105,7 @@ def verify(
         from pipeline.job import load_live_job
         from pipeline.store import open_store
 
-        place, own = custody_of(custody, store), list(map(published_of, digest or ()))
+        place, own = place_of(custody, store), list(map(published_of, digest or ()))
         if published is not None:
             own += read_published(published)
         if job is not None:
@@ -114,7 +114,7 @@ def verify(
             task = bar.add_task("objects", total=None)
             found = Verification(
                 store=open_store(place),
-                decode=_decoder(job),
+                decode=decoder_of(job),
                 index=open_index(place),
                 log=log,
                 published=own,
@@ -146,9 +146,9 @@ def report_4220(
         from ops.audit.required import render, required_on, write_csv
 
         found = required_on(
-            open_reader(custody_of(custody, store)),
+            open_reader(place_of(custody, store)),
             date.date(),
-            _decoder(job),
+            decoder_of(job),
             log=log,
             received_before=None if as_known_at is None else time_of(as_known_at, end=True),
         )
@@ -160,7 +160,15 @@ def report_4220(
         render(date.date(), found, console)
 
 
-def _decoder(job: str | None) -> Decode:
+def place_of(name: str, store: str | None) -> Custody:
+    """A custody, or a folder as it ships. Raises ConfigurationError."""
+    from pipeline.custody import load_custody
+
+    return load_custody(name, store)
+
+
+def decoder_of(job: str | None) -> Decode:
+    """What a live job's values are read with, or JSON. Raises ConfigurationError."""
     if job is None:
         from transforms.parse import decode_plain
 

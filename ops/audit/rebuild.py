@@ -12,11 +12,14 @@ from typing import Any
 
 import fastavro
 from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+from rich.text import Text
 
 from ops.audit.question import Question
 from ops.audit.reader import Reader
 from ops.audit.recompute import RecomputeError, Recorded
 from ops.capture import RECEIVED_SCHEMA
+from ops.formats import text_table
 from pipeline.registry import unframed
 from pipeline.replay import replay_through
 from pipeline.sources import RECEIVED
@@ -157,3 +160,24 @@ def _last(out: Path) -> Iterator[int]:
 
 def _midnight(date: dt.date) -> int:
     return int(Time.parse(dt.datetime.combine(date, dt.time(), dt.UTC)))
+
+
+def render(found: list[Compared], console: Console) -> None:
+    """Print a row a topic, and what is in one alone."""
+    table = text_table(
+        "", "topic", "stored", "made again", "only stored", "only made", right="stored|made again|only stored|only made"
+    )
+    for own in found:
+        style = "" if own.equal else "bold red"
+        counts = (own.stored, own.made, len(own.missing), len(own.other))
+        table.add_row(Text(own.topic, style), *(f"{count:,}" for count in counts), style=style)
+    console.print(table)
+    for own in found:
+        for who, lines in (("only stored", own.missing), ("only made again", own.other)):
+            for line in lines[:3]:
+                console.print(Text(f"{own.topic}, {who}: {line.decode(errors='replace')}", "red"))
+    if all(own.equal for own in found):
+        total = sum(own.stored for own in found)
+        console.print(
+            f"All {total:,} records that went out come out again, byte by byte.", style="green", highlight=False
+        )
