@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,13 +60,17 @@ def read_chains(store: Store, log: str | None, findings: Findings) -> dict[str, 
     return chains
 
 
-def check_chains(chains: Chains, findings: Findings) -> None:
-    """Every digest's own hash, its predecessor, and that no hour is missing."""
+def check_chains(chains: Chains, findings: Findings, gone: Callable[[str], bool]) -> None:
+    """Every digest's own hash, its predecessor, and that no hour is missing.
+
+    gone: whether a digest of a name, before the first that is there, need not be there any more.
+    """
     for log, chain in chains.items():
         first = chain[0]
-        if first.previous != NOTHING:
-            before = f"the digest of the hour before, {first.previous}"
-            findings.add(digest_name(log, first.hour), before, "none; the beginning of the log was removed")
+        hour_before = digest_name(log, first.hour - first.seconds * 1_000_000)
+        if first.previous != NOTHING and not gone(hour_before):
+            removed = "none; the beginning of the log was removed"
+            findings.add(hour_before, f"digest {first.previous}, which the hour behind it names", removed)
         for digest in chain:
             own = sealed_digest(digest).digest
             if own != digest.digest:

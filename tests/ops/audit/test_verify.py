@@ -18,7 +18,7 @@ from ops.cli import app
 from pipeline.custody import Custody
 from pipeline.index import open_index
 from pipeline.store import FolderStore, open_store
-from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name
+from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name, hour_in
 from tests import stores
 from tests.ops.audit.archive import LOG, copied_to, copy_of, crash_archive
 from tests.ops.audit.forger import BucketVault, Edit, FolderVault, Forger
@@ -202,6 +202,24 @@ def test_a_removed_object_is_missed(folder: Path, forger: Forger) -> None:
     forger.vault.remove(part.name)
     (finding,) = verified(folder).wrong
     assert (finding.where, finding.found) == (part.name, "none")
+
+
+def test_what_retention_keeps_no_longer_is_not_missed(folder: Path, forger: Forger) -> None:
+    first, second = forger.digests[:2]
+    for name in (*(part.name for part in first.parts), digest_name(LOG, first.hour)):
+        forger.vault.remove(name)
+    kept = forger.parts("fills.v1")[0]
+    assert digest_name(LOG, first.hour) in places(verified(folder))
+
+    def gone(name: str) -> bool:
+        hour = hour_in(name)
+        return hour is not None and hour < second.hour
+
+    assert not Verification(FolderStore(folder), decode_plain, gone=gone).run().wrong
+    forger.edit(kept, EDITS["changed"])
+    assert named(kept, EDITS["changed"]) in {
+        own.where for own in Verification(FolderStore(folder), decode_plain, gone=gone).run().wrong
+    }
 
 
 def test_a_moved_object_is_told_at_both_places(folder: Path, forger: Forger) -> None:
