@@ -94,7 +94,7 @@ def verify(
     with explained(ValueError):
         from rich.progress import Progress
 
-        from ops.audit.digests import published_by, published_of, read_published
+        from ops.audit.digests import published_of, published_on, read_published
         from ops.audit.verify import Verification
         from pipeline.index import open_index
         from pipeline.job import load_live_job
@@ -105,7 +105,7 @@ def verify(
         if published is not None:
             own += read_published(published)
         if job is not None:
-            own += (told for told in published_by(load_live_job(job)) if log in (None, told.log))
+            own += (told for told in published_on(load_live_job(job).kafka) if log in (None, told.log))
         with Progress(console=console, transient=True, disable=json) as bar:
             task = bar.add_task("objects", total=None)
             found = Verification(

@@ -11,7 +11,7 @@ import msgspec
 
 from ops.audit.findings import Findings
 from pipeline.configuration import ConfigurationError
-from pipeline.job import LiveJob
+from pipeline.kafka import Kafka
 from pipeline.rules import rulebook_of
 from pipeline.store import Store
 from schemas.archive import (
@@ -202,10 +202,10 @@ def _digest_of(text: bytes) -> HourDigest:
     return digest
 
 
-def published_by(job: LiveJob) -> Iterator[HourDigest]:
+def published_on(kafka: Kafka) -> Iterator[HourDigest]:
     """The digests that a live job's archive published on its topic. Raises CaptureError, KafkaException."""
     # What reads Kafka is of no use to an archive of a folder.
     from ops.capture import Log
 
-    for message in Log(job.kafka, (DIGESTS,)).records():
+    for message in Log(kafka, (DIGESTS,)).records():
         yield _digest_of(bytes(message.value() or b""))

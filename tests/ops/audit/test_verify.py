@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from ops.audit.digests import read_published
+from ops.audit.digests import published_on, read_published
 from ops.audit.findings import Findings
 from ops.audit.verify import Verification
 from ops.cli import app
@@ -19,7 +19,9 @@ from pipeline.custody import Custody
 from pipeline.index import open_index
 from pipeline.store import FolderStore, open_store
 from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name, hour_in
+from schemas.topics import DIGESTS
 from tests import stores
+from tests.broker import MockBroker
 from tests.ops.audit.archive import LOG, copied_to, copy_of, crash_archive
 from tests.ops.audit.forger import BucketVault, Edit, FolderVault, Forger
 from tests.stores import Endpoints
@@ -276,6 +278,17 @@ def test_a_rulebook_that_decisions_name_must_be_kept(folder: Path, forger: Forge
     forger.seal([msgspec.structs.replace(digest, facts=()) for digest in forger.digests])
     (finding,) = verified(folder).wrong
     assert "seed@" in finding.expected
+
+
+def test_digests_that_were_published_on_their_topic_are_read(folder: Path, forger: Forger) -> None:
+    broker = MockBroker()
+    for digest in forger.digests:
+        broker.send(DIGESTS, digest_json(digest))
+    published = list(published_on(broker.kafka))
+    assert published == forger.digests
+    part = forger.parts("fills.v1")[0]
+    forger.forge_on(part, EDITS["changed"])
+    assert part.name in places(verified(folder, *published))
 
 
 @edits
