@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from ops.audit.chains import AccountChains, own_id
 from ops.audit.digests import Chains, check_chains, check_facts, check_published, read_chains
-from ops.audit.findings import Findings
+from ops.audit.entries import Entries
+from ops.audit.findings import MOST, Findings
+from pipeline.index import Index
 from pipeline.objects import SCHEMA, decode_rows, rows_of
 from pipeline.store import Store
 from schemas.archive import (
@@ -37,12 +39,15 @@ _NAME = re.compile(
     r"(?P<log>.+)-(?P<partition>\d{5})-(?P<begin>\d{20})\.parquet"
 )
 _HOUR = 3_600_000_000
-#: How many findings of one object are told one by one.
-MOST = 20
 
 
-def nothing(done: int, total: int) -> None:
-    """Of so many objects so many are verified."""
+def _kept(name: str) -> bool:
+    """Nothing need not be there."""
+    return False
+
+
+def _ignore(done: int, total: int) -> None:
+    """Of so many objects so many are done."""
 
 
 @dataclass(slots=True)
@@ -50,31 +55,43 @@ class Verification:
     """Looks at every object that digests name, and at what they do not name.
 
     Fields:
-      store: of the archive. decode: what the topics' values are read with.
+      store: of the archive. decode: what the topics' values are read with. index: of the archive, if it has one.
       log: only this one. published: digests that were kept apart from the store.
+      gone: whether retention keeps an object or digest of a name no longer, so that it need not be there.
       progress: is told how many objects are done, of how many.
     """
 
     store: Store
     decode: Decode
+    index: Index | None = None
     log: str | None = None
     published: Iterable[str | HourDigest] = ()
-    progress: Callable[[int, int], None] = nothing
+    gone: Callable[[str], bool] = _kept
+    progress: Callable[[int, int], None] = _ignore
     findings: Findings = field(default_factory=Findings)
     _accounts: dict[str, AccountChains] = field(default_factory=dict)
     _rulebooks: dict[str, dict[str, str]] = field(default_factory=dict)
+    _entries: Entries = field(default_factory=Entries)
+    #: Logs whose beginning is not there, and need not be, or was told of.
+    _trimmed: set[str] = field(default_factory=set)
+    #: Objects of which the index may have entries that are not held against their rows.
+    _passed_over: set[str] = field(default_factory=set)
 
     def run(self) -> Findings:
         """Verify all of it. Raises StoreError where the store does not answer."""
         chains = read_chains(self.store, self.log, self.findings)
-        check_chains(chains, self.findings)
+        check_chains(chains, self.findings, self.gone)
+        self._trimmed = {log for log, chain in chains.items() if chain[0].previous != NOTHING}
         self._objects(chains)
         labels = check_facts(self.store, chains, self.findings)
         for log, own in self._accounts.items():
+            own.open |= log in self._trimmed
             own.check(self.findings)
             for label, place in self._rulebooks.get(log, {}).items():
                 if label not in labels.get(log, ()):
                     self.findings.add(place, f"the texts of rulebook {label}, which it names, among the facts", "none")
+        if self.index is not None:
+            self._entries.check(self.index, self._passed_over, self.log, self.findings)
         check_published(chains, self.published, self.findings)
         return self.findings
 
@@ -89,16 +106,17 @@ class Verification:
                 part.topic,
                 part.partition,
             )
-            self._joins(part, before[1] if before is not None and same else None)
+            if before is not None and same:
+                self._joins(part, before[1].end, before[1].link, before[1].name)
+            elif log not in self._trimmed:
+                self._joins(part, part.begin, NOTHING, "the beginning of its partition")
             self._object(log, part)
             before = log, part
         self.progress(len(parts), len(parts))
         self._unnamed(chains, {part.name for _, part in parts})
 
-    def _joins(self, part: Part, before: Part | None) -> None:
+    def _joins(self, part: Part, begin: int, link: str, behind: str) -> None:
         """That a part begins where the one before it ends."""
-        begin, link = (part.begin, NOTHING) if before is None else (before.end, before.link)
-        behind = "the beginning of its partition" if before is None else before.name
         if part.begin != begin:
             self.findings.add(part.name, f"offsets from {begin} on, behind {behind}", f"offsets from {part.begin} on")
         elif part.previous != link:
@@ -108,6 +126,13 @@ class Verification:
         findings = self.findings
         findings.counts["objects"] += 1
         content = self.store.get(part.name)
+        if self.gone(part.name):
+            # The index may have let go of its entries already.
+            self._passed_over.add(part.name)
+            if content is None:
+                findings.counts["objects that retention no longer keeps"] += 1
+                self._trimmed.add(log)
+                return
         if content is None:
             findings.add(
                 part.name, f"an object of {part.records} records, offsets {part.begin} to {part.end - 1}", "none"
@@ -117,7 +142,10 @@ class Verification:
             findings.add(part.name, f"content of SHA-256 {part.content}", content_of(content))
         rows = self._read(part.name, part.topic, content)
         if rows is None:
+            self._passed_over.add(part.name)
             return
+        if self.index is not None and part.name not in self._passed_over:
+            self._entries.take(rows, part.name)
         findings.counts["records"] += len(rows)
         told = len(findings.wrong)
         for where, expected, found in (*self._links(log, part, rows), *self._columns(log, part, rows)):
@@ -183,7 +211,8 @@ class Verification:
         if not rows or rows[0].topic not in (AUDIT.name, SNAPSHOTS.name):
             return
         chains = self._accounts.setdefault(log, AccountChains(log))
-        chains.open |= part.topic == AUDIT.name and part.previous == NOTHING and rows[0].offset > 0
+        begins = part.topic == AUDIT.name and part.previous == NOTHING
+        chains.open |= begins and not chains.replayed and rows[0].offset > 0
         for row in rows:
             try:
                 record = self.decode(row.topic, row.value)
@@ -210,17 +239,6 @@ class Verification:
                 self.findings.add(name, "no such object; no digest of its hour or later names it", "one")
             else:
                 waiting += 1
+                self._passed_over.add(name)
         if waiting:
             self.findings.notes.append(f"{waiting:,} objects are of hours that are not sealed yet, and not verified.")
-
-
-def verify(
-    store: Store,
-    decode: Decode,
-    *,
-    log: str | None = None,
-    published: Iterable[str | HourDigest] = (),
-    progress: Callable[[int, int], None] = nothing,
-) -> Findings:
-    """Verify an archive; see Verification. Raises StoreError where the store does not answer."""
-    return Verification(store, decode, log, published, progress).run()
