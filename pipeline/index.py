@@ -273,25 +273,29 @@ class DynamoIndex:
         return item
 
     def _make(self) -> None:
-        while self._ask("describe", self._status) == "CREATING":
-            time.sleep(0.5)
+        while (status := self._ask("describe", self._status)) in (None, "CREATING"):
+            if status is None:
+                self._ask("create", self._create)
+            else:
+                time.sleep(0.5)
         if self.custody.lock is None:
             self._ask("let entries go", self._let_go)
 
-    def _status(self) -> str:
-        """The table's; it is being created where there was none."""
+    def _status(self) -> str | None:
         try:
             return self.client.describe_table(TableName=self.table)["Table"]["TableStatus"]
         except ClientError as error:
-            if code_of(error) != "ResourceNotFoundException":
-                raise
+            if code_of(error) == "ResourceNotFoundException":
+                return None
+            raise
+
+    def _create(self) -> None:
         try:
             self.client.create_table(TableName=self.table, **_TABLE, DeletionProtectionEnabled=bool(self.custody.lock))
         except ClientError as error:
             # Another writer has.
             if code_of(error) != "ResourceInUseException":
                 raise
-        return "CREATING"
 
     def _let_go(self) -> None:
         found = self.client.describe_time_to_live(TableName=self.table)["TimeToLiveDescription"]

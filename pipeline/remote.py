@@ -16,6 +16,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
     ClientError,
+    ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -32,7 +33,7 @@ ANSWER = 20.0
 CONNECTIONS = 16
 
 #: No answer, or one that broke off or was garbled.
-_BROKEN = (HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
 #: Busy, by the names that S3 and DynamoDB have for it (botocore's own list, and conflicts of writers).
 _BUSY = {
     "BandwidthLimitExceeded",
@@ -61,7 +62,7 @@ _CANCELLED = {"None", "ProvisionedThroughputExceeded", "ThrottlingError", "Trans
 
 def client(service: Literal["s3", "dynamodb"], patience: float) -> Any:
     """A client that tries once; endpoint, region and credentials are the environment's. Raises StoreError."""
-    answer = min(ANSWER, patience / 4)
+    answer = min(ANSWER, patience / 20)
     options: dict[str, Any] = {}
     if any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")):
         # Bucket names are hosts of AWS's domain alone.
