@@ -119,6 +119,8 @@ def _span(years: float) -> dt.timedelta:
     return dt.timedelta(days=math.ceil(365.25 * years))
 
 
-def load_custody(name: str) -> Custody:
-    """A custody by name (conf/archives/NAME.yaml) or by path. Raises ConfigurationError."""
-    return load("archives", name, Custody)[0]
+def load_custody(name: str, folder: str | None = None) -> Custody:
+    """A custody by name (conf/archives/NAME.yaml) or by path; folder: instead of its store. Raises
+    ConfigurationError."""
+    found = load("archives", name, Custody)[0]
+    return found if folder is None else found.model_copy(update={"store": folder, "index": None})

@@ -64,14 +64,17 @@ def _content_id(topic: str, value: bytes) -> str:
 
 def _found_by(topic: str, record: Any, own: Received) -> dict[str, Any]:
     if isinstance(record, outputs.Event):
+        ends = getattr(record, "supersedes", None)
+        # Of a correction several.
+        supersedes = " ".join(ends) or None if isinstance(ends, tuple) else ends
         return {
             "at": record.as_of,
             "key": record.account_id,
             "kind": str(getattr(record, "kind", "") or getattr(record, "status", "") or getattr(record, "level", "")),
             "event_id": record.event_id,
-            "causation_id": getattr(record, "causation_id", None) or getattr(record, "supersedes", None),
+            "causation_id": getattr(record, "causation_id", None) or supersedes,
             "correlation_id": getattr(record, "correlation_id", None) or getattr(record, "cause_id", None),
-            "supersedes": getattr(record, "supersedes", None),
+            "supersedes": supersedes,
         }
     found: dict[str, Any] = {"at": own.received_at, "event_id": _content_id(topic, own.value)}
     if topic == DEADLETTER.name:

@@ -78,7 +78,8 @@ class Prices:
         )
         others = (told["as_of"][places + kind] != _NOTHING for kind in (_OF_INDICATIVE, _OF_HALTED))
         for at in np.flatnonzero(np.logical_or(*others)).tolist():
-            price[at], (as_of[at], _, _, _, status[at], volatility[at]) = self._standing(int(rows[at]))
+            said, holds = self._standing(int(rows[at]))
+            price[at], (as_of[at], _, _, _, status[at], volatility[at]) = said[3], holds
         return price, _STATE[status], as_of, np.where(volatility > 0, volatility, np.nan)
 
     def _newer(self, ticks: Ticks, places: Ints, chosen: Ints) -> NDArray[np.bool_]:
@@ -113,14 +114,18 @@ class Prices:
             else:
                 self.sources.pop(place, None)
 
-    def _standing(self, row: int) -> tuple[float, Newest]:
-        """The price that holds at a row, and what says so."""
+    def said(self, row: int) -> tuple[int, int, str]:
+        """as_of, sequence and source of what says the price that holds at a row; empty where nothing is told."""
+        return self._standing(row)[0][:3]
+
+    def _standing(self, row: int) -> tuple[Newest, Newest]:
+        """What says the price that holds at a row, and what says that it does: under a halt another."""
         newest, indicative, halted = (self._told(row * len(KINDS) + kind) for kind in range(len(KINDS)))
         if indicative and (not newest or (newest[4] == _A_CLOSE and indicative > newest)):
             newest = indicative
         if halted > newest:
-            return (newest or halted)[3], halted
-        return newest[3], newest
+            return newest or halted, halted
+        return newest, newest
 
     def _told(self, place: int) -> Any:
         """What is told at a place; empty for nothing."""

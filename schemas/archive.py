@@ -49,7 +49,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
       kind: what its topic tells apart: the kind of an audit record, the status of a call, the kind of a fill or alert.
       event_id: its own; of an input a hash of its topic and bytes, so that a record that came twice has one.
       causation_id: the event that it follows from. correlation_id: what it is about, the same for all of it: a call's
-        or a liquidation's cause, a fill's original, the episode of a decision. supersedes: the event that it ends.
+        or a liquidation's cause, a fill's original, the episode of a decision. supersedes: the event that it ends; of a
+        correction's link all that it cancels, with a space between.
       value: the bytes as received. link: of its chain.
     """
 
@@ -102,10 +103,20 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     content: str
 
 
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the chain of a partition has come: the next offset, and its last link."""
+
+    topic: str
+    partition: int
+    end: int
+    link: str
+
+
 class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
     """An hour of a log: its objects, sorted by name, and the digest of the hour before.
 
     hour: when it begins. seconds: how long it is; a custody may ask for digests more often than by the hour.
+    heads: of every partition so far, sorted, so that the last digest vouches for the whole log.
     """
 
     log: str
@@ -114,6 +125,7 @@ class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     facts: tuple[Fact, ...]
     previous: str
+    heads: tuple[Head, ...] = ()
     digest: str = ""
 
 

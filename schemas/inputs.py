@@ -197,12 +197,14 @@ class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class IntradayChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a transaction changed the intraday margin level by, at the prices in force when it was booked.
 
-    id: of the original fill, or of the cash movement. executed_at: none where nobody said.
+    id: of the original fill, or of the cash movement; kind: which, as each has ids of its own. executed_at: none where
+    nobody said.
     """
 
     id: Id
     executed_at: Time | None
     change: Money
+    kind: Literal["FILL", "CASH"] = "FILL"
 
 
 class IntradayPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -295,7 +297,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Snapshot(Input, frozen=True, kw_only=True):
     """An account's whole state at its instant, in place of what was there; records before the cut are then ignored.
 
-    sma: of an account without a standing, which has its own.
+    sma: of an account without a standing, which has its own. episode: when the one that it is in began (Audit).
     """
 
     account_id: Id
@@ -317,6 +319,7 @@ class Snapshot(Input, frozen=True, kw_only=True):
     intraday: IntradayPath | None = None
     standing: Standing | None = None
     liquidate_last: tuple[Id, ...] = ()
+    episode: Time | None = None
 
 
 class Override(Input, frozen=True, kw_only=True):

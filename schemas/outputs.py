@@ -246,13 +246,66 @@ class FirmTotals(Event, frozen=True, kw_only=True):
     crowded: tuple[FirmHolding, ...]
 
 
-class Audit(Event, frozen=True, kw_only=True):
-    """One link of an account's chain: what was decided, on which inputs; previous is the hash of the link before."""
+class AuditPosition(PricedPosition, frozen=True, kw_only=True):
+    """A position with all that valued it: quantity x multiplier x price is what it is worth.
 
-    kind: Literal["DECISION", "CORRECTION", "LATE", "OVERRIDE", "CALL", "LIQUIDATION", "CLOSE"]
+    as_of, source, sequence: of the quote that says the price, which under a halt is the one before it. Without a quote
+    there is no as_of, and the source is CLOSE for the close of the account's snapshot, or FILL for its own last fill.
+    volatility: that the quote told. beta: that was used; defaulted: it was not known, or old. underlying_price: of what
+    an option or a convertible derives from; an option without one is left out of the figures.
+    """
+
+    as_of: Time | None = None
+    source: str = ""
+    sequence: int = 0
+    volatility: float | None = None
+    beta: float | None = None
+    defaulted: bool = False
+    multiplier: float = 1.0
+    underlying: str | None = None
+    underlying_price: float | None = None
+
+
+class StateBefore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an account stood before a link of its chain, as the link before it or the instant found it.
+
+    levels: those that were active, and REVIEW. open_events: as in AccountState. overdue: a call had expired.
+    restricted_until, exempt_until: by a practice or an operator. What its figures were is not told: margin.calc.v1 has
+    what was published, which depends on the publish policy, and a decision must not.
+    """
+
+    levels: tuple[str, ...] = ()
+    deficient_since: Time | None = None
+    open_events: tuple[str, ...] = ()
+    overdue: bool = False
+    restricted_until: Time | None = None
+    exempt_until: Time | None = None
+
+
+class Audit(Event, frozen=True, kw_only=True):
+    """One link of an account's chain: what was decided, on which inputs; previous is the hash of the link before.
+
+    Fields:
+      causation_id: what it follows from: a record that came in, by topic and its own id (fills.v1/F-17), a time that
+        came (deadline/DEFICIENCY/2026-01-05T15:40:00Z), or the event of the firm's own that asked for it. Of a decision
+        with none of them the newest price that it rests on (prices.v1/XYZ).
+      correlation_id: the episode: the same from the instant at which the account leaves level NONE, or has its first
+        call, until it is back with nothing open. Of what is in none, its causation.
+      supersedes: of a correction, the consequences that it cancels.
+      inputs: the figures that were compared, and what the kind says beside. `causes`: the events that it led to.
+      thresholds: of a decision, the lines that its figures were compared with, by their names in the rulebook. All else
+        that a rulebook sets is the same for all that was decided by it: its text is kept by the hash in `rulebook`.
+      previous_state: null in links of before it was told.
+    """
+
+    kind: Literal["DECISION", "CORRECTION", "LATE", "OVERRIDE", "CALL", "LIQUIDATION"]
     causation_id: str | None
+    correlation_id: str | None = None
+    supersedes: tuple[str, ...] = ()
     inputs: dict[str, str]
-    positions: tuple[PricedPosition, ...]
+    thresholds: dict[str, str] = {}
+    previous_state: StateBefore | None = None
+    positions: tuple[AuditPosition, ...]
     previous: str
 
 

@@ -62,6 +62,7 @@ class Calls:
 
     def keep(self, at: int, standing: Standing) -> None:
         """What an account's standing is now."""
+        self.events.remember(at)
         self.state.standing.put(int(self.events.block.accounts[at]), standing)
         self.state.dirty.add("standing")
 
@@ -151,7 +152,8 @@ class Calls:
         place = 0
         for booking in bookings:
             before, place = place, place + len(booking.postings)
-            if booking.postings[0].corrects is not None:
+            self.events.follow(at, booking.source)
+            if booking.corrects:
                 # What a correction changes is the cause of a call, not its cover.
                 continue
             standing = self.standing(at)
@@ -241,6 +243,7 @@ class Calls:
         for place in np.flatnonzero(lacking | changed).tolist():
             at = int(ats[place])
             level = float(found.level[place])
+            self.events.follow(at, f"deadline/CLOSE/{Time(block.instant).text()}")
             yield from self._missing(at, "REG_T", int(regulation[place]), level, rules)
             # A stale or halted price alone neither calls nor cures.
             reliable = measures["stale_share"][at] <= book.max_stale_share

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 9
+VERSION = 10
 _ARRAY = 1
 
 

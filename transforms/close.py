@@ -82,6 +82,7 @@ def _snapshots(state: ShardState, rows: Ints, instant: int, ledgers: list[Accoun
         "sma": money_texts(np.array([state.standing.of(row).sma for row in accounts], np.float64)),
         "liquidate_last": plain_texts(list(book.liquidate_last.get(row, ())) for row in accounts),
         "standing": [msgspec.json.encode(state.standing.get(row), enc_hook=encode_json) for row in accounts],
+        "episode": time_texts(np.array([ladder.episodes.get(row, -1) for row in accounts])),
         **dict(zip(("house_long_rate", "house_short_rate"), map(_rate_texts, book.house[:, rows]), strict=True)),
     }
     return filled(form_of(Snapshot), len(rows), [columns[field] for field in Snapshot.__struct_fields__])

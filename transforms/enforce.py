@@ -24,6 +24,7 @@ from risk.ladder import (
 from risk.rulebook import Rulebook, rulebook_at
 from risk.stress import distance_to_call
 from schemas.scalars import Time
+from schemas.topics import name_of
 from transforms.calls import Calls
 from transforms.close import close_day
 from transforms.events import RULES, Events, Out
@@ -62,9 +63,9 @@ class Enforce:
 
         closing: the day ends. assessed: official closes are in; then the block is of all accounts.
         """
-        ladder, rows, events = state.ladder, block.accounts, Events(state, block)
+        ladder, rows, events = state.ladder, block.accounts, Events(state, block, update)
         old = ladder.flags[rows]
-        said = list(self._cancel(events, update))
+        said = [*self._late(events, update), *self._cancel(events, update)]
         said.extend(self._journalled(events, self._called(events, update, assessed=assessed)))
         marks = state.standing.marks(rows, block.instant)
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows], marks)
@@ -74,11 +75,13 @@ class Enforce:
         beating = np.zeros(len(state.book.ids), np.bool_)
         beating[beats] = True
         published_for = self._publish(state, block, changed, beating[rows], closing)
+        for at in np.flatnonzero(changed).tolist():
+            events.remember(at)
         if changed.any() or clocked.any():
             state.dirty.add("ladder")
         ladder.flags[rows] = decision.flags
         ladder.deficient_since[rows] = decision.deficient_since
-        said.extend(self._said(events, update))
+        said.extend(self._provisional(events, update))
         for at in np.flatnonzero(changed).tolist():
             said.extend(self._change(events, decision, at, int(old[at])))
         for at in np.flatnonzero(changed | clocked).tolist():
@@ -86,6 +89,7 @@ class Enforce:
             state.dirty.add("chains")
         said.extend(self._journalled(events, self._renewed(events, update)))
         said.extend(self._journalled(events, Liquidations(Calls(events)).due(decision.flags)))
+        events.end_episodes()
         yield from lines_by_topic(said)
         shown = np.flatnonzero(published_for)
         for first in range(0, len(shown), PAGE):
@@ -106,17 +110,20 @@ class Enforce:
             measure(part)
         return part
 
-    def _said(self, events: Events, update: Update) -> Iterator[Out]:
-        """What the records of the instant say by themselves: an unannounced account, a late record, an override."""
-        place = events.block.place
+    def _provisional(self, events: Events, update: Update) -> Iterator[Out]:
         for account in sorted(update.provisional):
-            yield events.alert(place(account), "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
+            at = events.block.place(account)
+            yield events.alert(at, "PROVISIONAL_ACCOUNT", "account not announced on accounts.v1")
+
+    def _late(self, events: Events, update: Update) -> Iterator[Out]:
         for account, record in update.late:
-            yield events.journal(place(account), "LATE", None, {"arrived_at": Time(record.arrived_at or 0).text()})
+            facts = {"arrived_at": Time(record.arrived_at or 0).text()}
+            yield events.journal(events.block.place(account), "LATE", name_of(record), facts)
 
     def _renewed(self, events: Events, update: Update) -> Iterator[Out]:
         if events.block.rules.calls is not None:
             for account in sorted({booking.account for booking in update.bookings}):
+                events.follow(events.block.place(account), update.sources[account])
                 yield from Calls(events).renewed(events.block.place(account))
 
     def _journalled(self, events: Events, outs: Iterator[Out]) -> Iterator[Out]:
@@ -126,8 +133,8 @@ class Enforce:
             kind = {"margin.calls.v1": "CALL", "liquidations.v1": "LIQUIDATION"}.get(topic)
             if kind is not None:
                 at = events.block.place(events.state.book.rows[event.account_id])
-                facts = {"cause_id": event.cause_id, "step": event.status, "rule": event.rule}
-                yield events.journal(at, kind, event.event_id, facts)
+                facts = {"cause_id": event.cause_id, "step": event.status, "rule": event.rule, "causes": event.event_id}
+                yield events.journal(at, kind, events.cause_of(at, step=True), facts)
 
     def _called(self, events: Events, update: Update, *, assessed: bool) -> Iterator[Out]:
         """What operators decided, what deposits and trades cover of calls, and the assessment of official closes."""
@@ -195,12 +202,9 @@ class Enforce:
             "level_before": LEVELS[before],
             "level_after": LEVELS[after],
             "rules": "; ".join(RULES[level] for level in RULES if new & level),
-            "cash": money(block.cash[at]),
-            "stressed_equity": money(block.measures["severe_equity"][at]),
-            "stale_share": f"{block.measures['stale_share'][at]:.6f}",
             "causes": " ".join(causes),
         }
-        yield events.journal(at, "DECISION", causes[0] if causes else None, facts)
+        yield events.journal(at, "DECISION", events.cause_of(at), facts)
 
     def _distance(self, events: Events, at: int) -> float:
         """The SPY move at which an account is called; NaN for none on the ladder."""
@@ -223,7 +227,8 @@ class Enforce:
         for account in sorted({row for row, _ in update.corrections}):
             at, postings = events.block.place(account), [p for row, p in update.corrections if row == account]
             opened = ladder.opened.get(account, {})
-            ended = set()
+            ended, found = set(), list[Out]()
+            events.remember(at)
             for level in list(opened):
                 undone = [p for p in postings if p.corrects is not None and p.corrects <= opened[level].opened_at]
                 if undone:
@@ -239,19 +244,24 @@ class Enforce:
             for level in sorted(ended - {DEFICIENCY}):
                 ladder.flags[account] &= ~np.uint8(level)
                 if level == MARGIN_CALL:
-                    yield from Calls(events).released(at, "CANCELLED")
+                    found.extend(Calls(events).released(at, "CANCELLED"))
                 else:
-                    yield events.end(at, level, "CANCELLED")
+                    found.append(events.end(at, level, "CANCELLED"))
             for call in state.standing.of(account).calls:
                 undone = [p for p in postings if p.corrects is not None and p.corrects <= call.opened_at]
                 if call.rests_on is not None and undone:
                     rests_on = corrected(call.rests_on, undone, state, account)
                     rules = rulebook_at(self.rulebooks, int(call.opened_at))
                     before, after = (revalued(own, rules, state, account) for own in (call.rests_on, rests_on))
-                    yield from Calls(events).corrected(at, call, rests_on, before, after)
+                    found.extend(Calls(events).corrected(at, call, rests_on, before, after))
+            yield from found
             state.dirty.update(("ladder", "chains"))
+            sources = [own.source for own in update.bookings if own.account == account and own.corrects]
             facts = {
                 "postings": "; ".join(f"{p.symbol} {p.quantity / 1e6:+g} cash {money(p.cash)}" for p in postings),
                 "cancelled": " ".join(OPENINGS[level] for level in sorted(ended)),
+                "records": " ".join(sources),
+                "causes": " ".join(event.event_id for _, event in found),
             }
-            yield events.journal(at, "CORRECTION", None, facts)
+            undid = tuple(event.supersedes for _, event in found if event.supersedes)
+            yield events.journal(at, "CORRECTION", sources[-1], facts, supersedes=undid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,10 @@ from risk.market import Quotes
 from schemas import outputs
 from schemas.ids import identified
 from schemas.scalars import Money, Time
-from transforms.figures import cushion, head_of, money, priced, ratio
+from transforms.figures import cushion, head_of, money, ratio
+from transforms.journal import audited, episode_of, in_episode, prompted, stood, terms_of, thresholds_of
 from transforms.openings import opening_of
+from transforms.positions import Update
 from transforms.state import ShardState
 
 #: A topic and its record.
@@ -34,10 +36,21 @@ RULES = {
 
 @dataclass(frozen=True)
 class Events:
-    """Writes the events of a block, each of the account at a place `at` of it; keeps openings and audit heads."""
+    """Writes the events of a block, each of the account at a place `at` of it; keeps openings and audit heads.
+
+    Fields:
+      update: what the records of the instant did.
+      following: by account row, what the next step of a call or a liquidation follows from, see outputs.Audit.
+      before: by account row, where it stood before what the next link of its chain is about.
+      linked: rows of the accounts whose chains went on.
+    """
 
     state: ShardState
     block: Accounts
+    update: Update
+    following: dict[int, str] = field(default_factory=dict)
+    before: dict[int, outputs.StateBefore] = field(default_factory=dict)
+    linked: set[int] = field(default_factory=set)
 
     @cached_property
     def _quotes(self) -> Quotes:
@@ -69,22 +82,77 @@ class Events:
         )
         return "alerts.v1", identified(alert)
 
-    def journal(self, at: int, kind: Any, cause: str | None, facts: dict[str, str]) -> Out:
-        """The next link of the account's audit chain."""
+    def remember(self, at: int) -> outputs.StateBefore:
+        """Where an account stands before it is changed, kept for the next link of its chain."""
         account = int(self.block.accounts[at])
-        figures = {name: money(self.block.measures[name][at]) for name in ("equity", "requirement")}
+        if account not in self.before:
+            self.before[account] = stood(self.state, account)
+        return self.before[account]
+
+    def follow(self, at: int, cause: str) -> None:
+        """Say what the next steps of an account's calls and liquidations follow from."""
+        self.following[int(self.block.accounts[at])] = cause
+
+    def cause_of(self, at: int, *, step: bool = False) -> str:
+        """What a decision on an account follows from: its own record, a time that came, or a price. step: of a call or
+        of a liquidation, what it was said to follow."""
+        account, block = int(self.block.accounts[at]), self.block
+        own, followed = self.update.sources.get(account), self.following.get(account)
+        told = (followed or own) if step else (own or followed)
+        return told or prompted(self.state, account, block.rules, self.update.since, block.instant)
+
+    def journal(
+        self,
+        at: int,
+        kind: Any,
+        cause: str,
+        facts: dict[str, str],
+        *,
+        supersedes: tuple[str, ...] = (),
+        before: outputs.StateBefore | None = None,
+    ) -> Out:
+        """The next link of the account's audit chain; fields as in Audit. before: unless it is what is remembered."""
+        state, block, account = self.state, self.block, int(self.block.accounts[at])
+        began = episode_of(state, account, block.instant)
         record = outputs.Audit(
-            **head_of(self.state, self.block, account),
+            **head_of(state, block, account),
             kind=kind,
             causation_id=cause,
-            inputs=figures | facts,
-            positions=priced(self.state, account, self.block.instant),
-            previous=self.state.ladder.heads[account],
+            correlation_id=cause if began is None else f"{state.book.ids[account]}/EPISODE/{began.text()}",
+            supersedes=supersedes,
+            inputs=self._compared(at) | terms_of(state, account) | facts,
+            thresholds=thresholds_of(block.rules) if kind == "DECISION" else {},
+            previous_state=before or self.remember(at),
+            positions=audited(state, self._quotes, account, block.instant),
+            previous=state.ladder.heads[account],
         )
         record = identified(record)
         self.state.ladder.heads[account] = record.event_id
+        self.before.pop(account, None)
+        self.linked.add(account)
         self.state.dirty.add("chains")
         return "audit.v1", record
+
+    def end_episodes(self) -> None:
+        """Forget the episodes of those whose chains went on and that have nothing left of them."""
+        for account in self.linked:
+            if not in_episode(self.state, account):
+                self.state.ladder.episodes.pop(account, None)
+
+    def _compared(self, at: int) -> dict[str, str]:
+        """An account's figures that the ladder and calls go by."""
+        measures = self.block.measures
+        amounts = ("equity", "requirement", "addon", "severe_equity")
+        equity, requirement, addon, severe = (money(measures[name][at]) for name in amounts)
+        return {
+            "cash": money(self.block.cash[at]),
+            "equity": equity,
+            "requirement": requirement,
+            "concentration_addon": addon,
+            "stressed_equity": severe,
+            "stale_share": f"{measures['stale_share'][at]:.6f}",
+            "unpriced_shorts": f"{measures['unpriced_shorts'][at]:.0f}",
+        }
 
     def open(self, at: int, level: int) -> Out:
         """Open the restriction or the liquidation of an account, and keep what it rests on."""

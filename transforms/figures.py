@@ -16,7 +16,7 @@ from risk.ladder import LEVELS, level_of
 from risk.prices import STATE_NAMES
 from schemas import outputs
 from schemas.inputs import PricedPosition
-from schemas.scalars import Money, Quantity, Ratio, Time, encode_json
+from schemas.scalars import Money, Ratio, Time, encode_json
 from transforms.lines import (
     Lines,
     Texts,
@@ -49,19 +49,6 @@ def ratio(value: Any) -> Ratio:
 def cushion(value: float) -> Ratio | None:
     """A cushion in millionths; None where the requirement is zero."""
     return None if math.isinf(value) else ratio(value)
-
-
-def priced(state: ShardState, account: int, instant: int, *, flat: bool = False) -> tuple[PricedPosition, ...]:
-    """An account's positions by symbol, each at the price it is valued at; a price of zero says there is none.
-
-    flat: with those that came to zero, which a correction may revive.
-    """
-    market, held = state.market, state.book.held(np.array([account]), state.market, flat=flat)
-    columns = held.symbols, held.quantity, np.nan_to_num(held.price), market.states(held.symbols, instant)
-    return tuple(
-        PricedPosition(symbol=market.symbols[row], quantity=Quantity(quantity), price=price, state=STATE_NAMES[code])
-        for row, quantity, price, code in zip(*(column.tolist() for column in columns), strict=True)
-    )
 
 
 def head_of(state: ShardState, block: Accounts, account: int) -> dict[str, Any]:
@@ -123,7 +110,7 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
     ladder = state.ladder
     levels = plain_texts(LEVELS)[[level_of(flags) for flags in ladder.flags[rows].tolist()]]
     clocks = [time_texts(clock[rows]) for clock in (ladder.since, ladder.deficient_since)]
-    opened = (_open_events(state, row) for row in rows.tolist())
+    opened = (open_events(state, row) for row in rows.tolist())
     held = state.book.held(rows, state.market)
     states = plain_texts(STATE_NAMES)[state.market.states(held.symbols, instant)]
     positions = position_texts(PricedPosition, state, held, n, [number_texts(np.nan_to_num(held.price)), states])
@@ -135,7 +122,7 @@ def figures_of(state: ShardState, block: AccountBlock, cushion: Floats, why: lis
     yield "accounts.state.v1", sealed_lines(keys, contents)
 
 
-def _open_events(state: ShardState, row: int) -> list[str]:
+def open_events(state: ShardState, row: int) -> list[str]:
     """Ids of what is open on an account: consequences of the ladder by level, then calls; a clock has none."""
     events = [on.event_id for _, on in sorted(state.ladder.opened.get(row, {}).items())]
     events += [call.event_id for call in state.standing.of(row).calls]

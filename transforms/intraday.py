@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 
@@ -53,19 +54,21 @@ def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], int
     path = state.paths.get(account)
     if path is None or path.day != day:
         path = IntradayPath(day=day, opening=Money.within(level[0]), changes=())
-    changes = {change.id: change for change in path.changes}
+    changes = {(change.id, change.kind): change for change in path.changes}
     at = 0
     for booking in bookings:
         undone = sum(posting.corrects is not None for posting in booking.postings[:1])
         stands = len(booking.postings) > undone
         before, at = at + undone, at + len(booking.postings)
-        changes.pop(booking.id, None)
+        kind: Literal["FILL", "CASH"] = "FILL" if booking.postings[-1].symbol else "CASH"
+        changes.pop((booking.id, kind), None)
         if stands:
             executed_at = None if booking.executed_at == UNKNOWN else Time(booking.executed_at)
-            if intraday.cash_first and not booking.postings[-1].symbol:
+            if intraday.cash_first and kind == "CASH":
                 executed_at = Time(began(state, day))
             change = Money.within(level[at] - level[before])
-            changes[booking.id] = IntradayChange(id=booking.id, executed_at=executed_at, change=change)
+            own = IntradayChange(id=booking.id, executed_at=executed_at, change=change, kind=kind)
+            changes[booking.id, kind] = own
     path = IntradayPath(day=day, opening=path.opening, changes=tuple(changes[key] for key in sorted(changes)))
     state.paths[account] = path
     state.dirty.add("intraday")

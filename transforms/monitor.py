@@ -187,6 +187,7 @@ class Monitor:
         if rules.stale_after != before.stale_after:
             state.market.age(rules.stale_after)
         update = self.update.apply(state, records, ticks, rules, instant)
+        update.since = instant - self.interval
         beats = self.update.heartbeats(state, rules, instant)
         closing, assessed = instant == self.horizon, state.now >= 0 and self._next_assessment(state, rules) <= instant
         touched = np.full(len(state.book.ids), closing or assessed)

@@ -10,6 +10,7 @@ import msgspec
 from risk import calls, proposals
 from schemas.inputs import OpenCall, OpenProposal, Override
 from schemas.scalars import Time
+from schemas.topics import name_of
 from transforms.calls import Calls
 from transforms.events import Out
 from transforms.liquidations import Liquidations
@@ -22,7 +23,9 @@ _UNTIL = ("EXTEND", "EXEMPT", "RESTRICT")
 
 def decided(own: Calls, at: int, override: Override) -> Iterator[Out]:
     """Do what an override says of the account at a place of the block, or refuse it; either is in the audit."""
-    block = own.events.block
+    block, events, source = own.events.block, own.events, name_of(override)
+    events.follow(at, source)
+    before = events.remember(at)
     names = ("override_id", "operator", "approver", "action", "target", "reason", "expires_at")
     facts = {name: _text(getattr(override, name)) for name in names}
     found: list[Out] = []
@@ -32,9 +35,10 @@ def decided(own: Calls, at: int, override: Override) -> Iterator[Out]:
         facts["result"] = "done"
     except ValueError as error:
         facts["result"] = f"refused: {error}"
-        yield own.events.alert(at, "OVERRIDE_REFUSED", f"{override.action} by {override.operator}: {error}")
+        yield events.alert(at, "OVERRIDE_REFUSED", f"{override.action} by {override.operator}: {error}")
+    facts["causes"] = " ".join(event.event_id for _, event in found)
     yield from found
-    yield own.events.journal(at, "OVERRIDE", override.override_id, facts)
+    yield events.journal(at, "OVERRIDE", source, facts, before=before)
 
 
 def _check(override: Override, instant: int) -> None:

@@ -18,7 +18,7 @@ from schemas import inputs
 from schemas.codec import to_json
 from schemas.ids import digest
 from schemas.outputs import DeadLetter
-from schemas.topics import BY_RECORD
+from schemas.topics import BY_RECORD, name_of
 from transforms.records import NOWHERE, Origin, place_of
 from transforms.state import ShardState
 
@@ -33,18 +33,29 @@ def heartbeat_phase(account_id: str) -> int:
 class Booking(NamedTuple):
     """What one record did to an account's book: postings, of which those that undo come first.
 
-    id: of the original fill, or of the cash movement. executed_at: microseconds, or risk.intraday.UNKNOWN.
+    id: of the original fill, or of the cash movement. executed_at: microseconds, or risk.intraday.UNKNOWN. source: the
+    record's name (schemas.topics).
     """
 
     account: int
     id: str
     executed_at: int
     postings: list[Posting]
+    source: str = ""
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the record changed what an earlier one had done."""
+        return self.postings[0].corrects is not None
 
 
 @dataclass(slots=True)
 class Update:
-    """What the records of an instant did."""
+    """What the records of an instant did.
+
+    sources: of accounts the name (schemas.topics) of the last record that changed anything, a snapshot aside, which
+    only says what was. since: the instant of the grid before, microseconds.
+    """
 
     touched: list[int] = field(default_factory=list)
     holders: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -54,6 +65,8 @@ class Update:
     late: list[tuple[int, inputs.Input]] = field(default_factory=list)
     refused: list[tuple[inputs.Input, str]] = field(default_factory=list)
     bookings: list[Booking] = field(default_factory=list)
+    sources: dict[int, str] = field(default_factory=dict)
+    since: int = 0
 
 
 def refusal(record: inputs.Input, reason: str, origin: Origin = NOWHERE) -> DeadLetter:
@@ -122,7 +135,8 @@ class UpdatePositions:
                 if postings:
                     root = record.fill_id if record.kind == "NEW" else record.ref_fill_id or record.fill_id
                     executed_at = UNKNOWN if record.executed_at is None else int(record.executed_at)
-                    update.bookings.append(Booking(account, root, executed_at, postings))
+                    update.bookings.append(Booking(account, root, executed_at, postings, name_of(record)))
+                    update.sources[account] = name_of(record)
                 for posting in postings:
                     self._post(state, account, posting)
                     if posting.corrects is not None:
@@ -135,10 +149,14 @@ class UpdatePositions:
                 if new:
                     state.book.cash[account] += int(record.amount)
                     moved = [Posting("", 0, int(record.amount))]
-                    update.bookings.append(Booking(account, record.cash_id, int(record.arrived_at), moved))
+                    update.bookings.append(
+                        Booking(account, record.cash_id, int(record.arrived_at), moved, name_of(record))
+                    )
+                    update.sources[account] = name_of(record)
             case inputs.Account():
                 state.book.known[account] = True
                 state.book.agree(account, record)
+                update.sources[account] = name_of(record)
                 update.provisional.discard(account)
             case inputs.Snapshot():
                 self._replace(state, account, record)
@@ -146,6 +164,7 @@ class UpdatePositions:
             case inputs.Override():
                 self._known(state, account, update)
                 update.overrides.append((account, record))
+                update.sources[account] = name_of(record)
 
     def _known(self, state: ShardState, account: int, update: Update) -> None:
         if not state.book.known[account]:
@@ -191,6 +210,9 @@ class UpdatePositions:
             flag: snapshot.opened[name] for flag, name in OPENINGS.items() if name in snapshot.opened
         }
         ladder.heads[account] = snapshot.audit_head
+        ladder.episodes.pop(account, None)
+        if snapshot.episode is not None:
+            ladder.episodes[account] = snapshot.episode
         state.dirty.update(("clock", "ladder", "chains"))
 
     def due(self, state: ShardState, before: Rulebook, rules: Rulebook, instant: int) -> Ints:

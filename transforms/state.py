@@ -36,7 +36,8 @@ CELLS = (
 
 
 class Ladder:
-    """Per account row: active levels, clocks, last published figures, head of the audit chain, open consequences."""
+    """Per account row: active levels, clocks, last published figures, head of the audit chain, open consequences, and
+    when the episode began that an account is in."""
 
     def __init__(self) -> None:
         self.flags: Flags = np.empty(0, np.uint8)
@@ -46,6 +47,7 @@ class Ladder:
         self.published: Floats = np.empty((4, 0))
         self.heads: list[str] = []
         self.opened: dict[int, dict[int, OpenedOn]] = {}
+        self.episodes: dict[int, int] = {}
 
     def grow(self, accounts: int) -> bool:
         """Make room for new account rows; whether there were any."""
@@ -70,9 +72,9 @@ class Ladder:
         return {name: getattr(self, name) for name in ("flags", "since", "deficient_since", "published")}
 
     def chains_cell(self) -> dict[str, Any]:
-        """Heads of the audit chains and openings, which change with events only, as plain data."""
+        """Heads of the audit chains, openings and episodes, which change with events only, as plain data."""
         opened = [(row, level, to_json(on)) for row, levels in self.opened.items() for level, on in levels.items()]
-        return {"heads": self.heads, "opened": opened}
+        return {"heads": self.heads, "opened": opened, "episodes": list(self.episodes.items())}
 
     def load_ladder(self, cell: dict[str, Any]) -> None:
         """Become what ladder_cell described."""
@@ -81,7 +83,7 @@ class Ladder:
 
     def load_chains(self, cell: dict[str, Any]) -> None:
         """Become what chains_cell described."""
-        self.heads = cell["heads"]
+        self.heads, self.episodes = cell["heads"], dict(cell["episodes"])
         for row, level, on in cell["opened"]:
             self.opened.setdefault(row, {})[level] = from_json(OpenedOn, on)
 

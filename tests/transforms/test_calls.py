@@ -107,6 +107,17 @@ def test_a_crash_is_called_by_the_house_at_once_and_by_the_rule_at_the_close() -
     assert rule.due_at == on("28", "21:00:00")
 
 
+def test_a_deposit_and_a_fill_may_have_the_same_id() -> None:
+    """Each topic has ids of its own: the fill took the deposit's place in the day's path, and was called as unpaid."""
+    day = [account(), cash(60_000, on("05"), 1), fill(1000, 100.0, on("05", "15:10:00"), fill_id="c1")]
+    outputs = run(day, on("05", "22:00:00"))
+    assert [(own.id, own.kind) for own in events(outputs, "margin.intraday.v1")[-1].changes] == [
+        ("c1", "CASH"),
+        ("c1", "FILL"),
+    ]
+    assert steps(outputs) == []
+
+
 def test_one_deposit_covers_both_in_full() -> None:
     outputs = run([*CRASH, cash(2500, on("07"))], on("07", "22:00:00"))
     assert steps(outputs)[2:] == [("HOUSE", "MET", 0), ("MAINTENANCE", "MET", 0)]

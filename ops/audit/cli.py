@@ -1,0 +1,100 @@
+"""margin audit: ask the archive what was so and known when, and whether anything was changed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from ops.terminal import console, explained
+from schemas.scalars import encode_json
+
+if TYPE_CHECKING:
+    from pipeline.custody import Custody
+    from transforms.parse import Decode
+
+app = typer.Typer(
+    help="The archive: what was so and known when, and whether anything was changed.", no_args_is_help=True
+)
+
+CustodyName = Annotated[str, typer.Option("--custody", help="where the archive is: a name in conf/archives, or a file")]
+Folder = Annotated[str | None, typer.Option("--store", help="a folder with the archive, instead of the custody's")]
+JobName = Annotated[
+    str | None, typer.Option("--job", help="the live job that wrote topics in Avro, for their registry")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Log = Annotated[str | None, typer.Option(help="of one log only: a job's name, or replay-DATE")]
+Known = Annotated[str | None, typer.Option(help="only what had been received by this time")]
+
+
+@app.command()
+def query(
+    account: Annotated[list[str] | None, typer.Option(help="of an account, or a symbol; may be repeated")] = None,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="and before a time, or until the end of a date")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--type", help="topics, such as margin.calls.v1, or kinds, such as OPENED")
+    ] = None,
+    as_known_at: Known = None,
+    log: Log = None,
+    limit: Annotated[int, typer.Option(help="records", min=1)] = 100,
+    raw: Annotated[bool, typer.Option("--raw", help="print the bytes as they were received, a line each")] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="print the question as SQL of Athena, and do not ask it")] = False,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    job: JobName = None,
+    json: AsJson = False,
+) -> None:
+    """What was so from a time to a time, as it was known at a time; what was superseded by then is shown as such."""
+    with explained(ValueError):
+        from ops.audit.query import ask, render
+        from ops.audit.question import Question, asked_of, athena_table, select, time_of
+        from ops.audit.reader import open_reader
+
+        place = place_of(custody, store)
+        asked = Question(
+            **asked_of(kind or ()),  # type: ignore[arg-type]
+            keys=tuple(account or ()),
+            begin=None if begin is None else time_of(begin),
+            end=None if end is None else time_of(end, end=True),
+            received_before=None if as_known_at is None else time_of(as_known_at, end=True),
+            log=log,
+        )
+        if sql:
+            print(f"{athena_table(place.store)};\n\n{select(asked)};")
+            return
+        found = ask(open_reader(place), asked, decoder_of(job), limit)
+    if raw:
+        for told in found.rows:
+            sys.stdout.buffer.write(told.row.value + b"\n")
+    elif json:
+        _print_json({"records": [told.document() for told in found.rows], "more": found.more})
+    else:
+        render(found, console)
+
+
+def place_of(name: str, store: str | None) -> Custody:
+    """A custody, or a folder as it ships. Raises ConfigurationError."""
+    from pipeline.custody import load_custody
+
+    return load_custody(name, store)
+
+
+def decoder_of(job: str | None) -> Decode:
+    """What a live job's values are read with, or JSON. Raises ConfigurationError."""
+    if job is None:
+        from transforms.parse import decode_plain
+
+        return decode_plain
+    from pipeline.job import load_live_job
+
+    return load_live_job(job).formats.decoder()
+
+
+def _print_json(found: Any) -> None:
+    """Money as decimal strings and times as RFC 3339, as in the records."""
+    print(msgspec.json.format(msgspec.json.encode(found, enc_hook=encode_json), indent=2).decode())

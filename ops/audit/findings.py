@@ -1,0 +1,65 @@
+"""What a verification found: where something is not as it was written, and how much was looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ops.formats import text_table
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it must be. where: the record (log/topic/partition/offset), object, digest or fact."""
+
+    where: str
+    expected: str
+    found: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is collected on the way.
+
+    Fields:
+      wrong: in the order in which it was found. counts: what was looked at. notes: what is no fault and worth knowing.
+      last: the last digest of each log, to be held against what was published apart.
+    """
+
+    wrong: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    last: dict[str, str] = field(default_factory=dict)
+
+    def add(self, where: str, expected: str, found: str) -> None:
+        """Something is wrong."""
+        self.wrong.append(Finding(where, expected, found))
+
+    def document(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "findings": [{name: getattr(own, name) for name in own.__slots__} for own in self.wrong],
+            "checked": dict(self.counts),
+            "notes": self.notes,
+            "last_digests": self.last,
+        }
+
+    def render(self, console: Console) -> None:
+        """Print what is wrong, or that nothing is, and what was looked at."""
+        if self.wrong:
+            table = text_table(f"{len(self.wrong):,} not as they were written", "where", "expected", "found")
+            for own in self.wrong:
+                table.add_row(*map(Text, (own.where, own.expected, own.found)))
+            console.print(table)
+        checked = ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count)
+        console.print(Text(f"Checked: {checked or 'nothing'}."))
+        for note in self.notes:
+            console.print(Text(note, "dim"))
+        for log, digest in self.last.items():
+            console.print(Text(f"Last digest of {log}: {digest}"))
+        if not self.wrong:
+            console.print(Text("Nothing was changed, removed, moved or repeated.", "green"))
