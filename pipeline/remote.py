@@ -56,8 +56,12 @@ _BUSY = {
     "TooManyRequestsException",
     "TransactionInProgressException",
 }
-#: Why a transaction of DynamoDB is cancelled that may succeed when it is sent again; None is of items that had no part.
-_CANCELLED = {"None", "ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
+
+
+class PartlyError(BotoCoreError):
+    """Some of what was asked for at once was not done, and may be when it is asked for again."""
+
+    fmt = "{left} of {asked} were not taken ({why})"
 
 
 def client(service: Literal["s3", "dynamodb"], patience: float) -> Any:
@@ -111,9 +115,7 @@ def insist(call: Callable[[], T], *, what: str, patience: float) -> T:
 def passes(error: BaseException) -> bool:
     """Whether what failed may succeed when it is asked again."""
     if not isinstance(error, ClientError):
-        return isinstance(error, _BROKEN)
-    if code_of(error) == "TransactionCanceledException":
-        return {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())} <= _CANCELLED
+        return isinstance(error, (*_BROKEN, PartlyError))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return code_of(error) in _BUSY or status >= 500
 

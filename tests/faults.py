@@ -25,7 +25,8 @@ class Fault:
     Fields:
       reached: whether the service gets it, and does what it says, before it goes wrong.
       answer: instead of the service's own: status and body. None: no whole answer, but
-      ending: the connection is reset, stays silent, or ends in the middle of the service's answer.
+      ending: the connection is reset, stays silent, or ends in the middle of the service's answer; or the service is
+        asked for part of a batch of DynamoDB only, and the answer says so.
     """
 
     name: str
@@ -41,12 +42,6 @@ def _s3(name: str, status: int, code: str) -> Fault:
 def _dynamodb(name: str, code: str, **more: Any) -> Fault:
     told = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "told to", **more}
     return Fault(name, answer=(400, json.dumps(told).encode()))
-
-
-def cancelled(*codes: str) -> Fault:
-    """A transaction that is cancelled, with the reason of each item."""
-    reasons = [{"Code": code, "Message": "told to"} for code in codes]
-    return _dynamodb(f"cancelled: {', '.join(codes)}", "TransactionCanceledException", CancellationReasons=reasons)
 
 
 RESET = Fault("reset before it is read")
@@ -66,8 +61,8 @@ OF_S3 = (*CONNECTION, SLOW_DOWN, INTERNAL, RACED, TIMED_OUT)
 THROTTLED = _dynamodb("throughput exceeded", "ProvisionedThroughputExceededException")
 THROTTLED_ALL = _dynamodb("throttled", "ThrottlingException")
 BROKEN = Fault("500 InternalServerError", answer=(500, b'{"__type": "InternalServerError"}'))
-CANCELLED = cancelled("None", "ThrottlingError", "TransactionConflict", "ProvisionedThroughputExceeded")
-OF_DYNAMODB = (*CONNECTION, THROTTLED, THROTTLED_ALL, BROKEN, CANCELLED)
+PARTLY = Fault("half of the items throttled", reached=True, ending="partly")
+OF_DYNAMODB = (*CONNECTION, THROTTLED, THROTTLED_ALL, BROKEN, PARTLY)
 
 #: What happens to the request of a number, from 0 on; None: nothing.
 Plan = Callable[[int], Fault | None]
@@ -160,6 +155,9 @@ def _handler(owner: FaultProxy) -> type[BaseHTTPRequestHandler]:
             if fault is None:
                 self._send(*self._forward(body))
                 return
+            if fault.ending == "partly":
+                self._send(*_partly(body, self._forward))
+                return
             found = self._forward(body) if fault.reached else None
             if fault.answer is not None:
                 status, text = fault.answer
@@ -175,7 +173,7 @@ def _handler(owner: FaultProxy) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815
 
-        def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        def _forward(self, body: bytes) -> Answer:
             upstream = http.client.HTTPConnection(HOST, owner.upstream, timeout=120)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
             try:
@@ -204,6 +202,30 @@ def _handler(owner: FaultProxy) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
     return Handler
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def _partly(body: bytes, forward: Callable[[bytes], Answer]) -> Answer:
+    """A batch of which every second item is throttled, the only one too; of anything else, what the service says."""
+    asked = json.loads(body)
+    if "Statements" in asked:
+        statements, done = asked["Statements"], iter(())
+        if len(statements) > 1:
+            _, _, text = forward(json.dumps(asked | {"Statements": statements[1::2]}).encode())
+            done = iter(json.loads(text)["Responses"])
+        busy = {"Error": {"Code": "ThrottlingError", "Message": "told to"}}
+        told = {"Responses": [next(done) if place % 2 else busy for place in range(len(statements))]}
+    elif "RequestItems" in asked:
+        ((table, own),) = asked["RequestItems"].items()
+        told = {"Responses": {table: []}, "UnprocessedKeys": {table: own | {"Keys": own["Keys"][::2]}}}
+        if kept := own["Keys"][1::2]:
+            _, _, text = forward(json.dumps({"RequestItems": {table: own | {"Keys": kept}}}).encode())
+            told |= {"Responses": json.loads(text)["Responses"]}
+    else:
+        return forward(body)
+    return 200, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(told).encode()
 
 
 #: Headers of a connection and not of what passes through it.
