@@ -13,7 +13,7 @@ from rich.text import Text
 from ops.audit.query import Told, gist, text_of
 from ops.audit.question import Question
 from ops.audit.reader import Reader
-from ops.audit.recompute import Recomputed, RecomputeError, Recorded, recompute
+from ops.audit.recompute import Inputs, Recomputed, RecomputeError, Recorded, recompute
 from ops.formats import new_york, text_table, words
 from pipeline.store import Store
 from schemas.archive import Row
@@ -109,7 +109,7 @@ def decision_of(reader: Reader, store: Store, event_id: str, decode: Decode = de
         led=_told(sorted(before, key=lambda own: own.received_at)[-RECENT:], decode),
         episode=_told(episode, decode),
         rulebook=tuple(recorded.facts.get(link.rulebook, ())),
-        recomputed=recompute(reader, recorded, account, at, decode),
+        recomputed=recompute(Inputs(reader, recorded, decode), account, at),
     )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, product
 from typing import Any
 
 from ops.audit.question import Question
@@ -26,7 +27,7 @@ from schemas.archive import Row
 from schemas.errors import UserError
 from schemas.inputs import Input
 from schemas.scalars import Time
-from schemas.topics import FIRM_TOTALS, INPUTS, OUTPUTS, SNAPSHOTS
+from schemas.topics import AUDIT, FIRM_TOTALS, INPUTS, INSTRUMENTS, OUTPUTS, SNAPSHOTS
 from transforms.firm import is_line
 from transforms.lines import account_of, text_of
 from transforms.parse import Bounds, Decode, Raw, decode_plain, parse
@@ -34,6 +35,7 @@ from transforms.records import Records
 
 _OWN = tuple(topic.name for topic in INPUTS if not topic.market)
 _MARKET = tuple(topic.name for topic in INPUTS if topic.market)
+_QUOTED = tuple(name for name in _MARKET if name != INSTRUMENTS.name)
 #: What an account is told. The firm is told of all of them together, and a dead letter of none.
 _TOLD = tuple(topic.name for topic in OUTPUTS if topic.key == "account_id" and topic is not FIRM_TOTALS)
 
@@ -120,64 +122,109 @@ class Recomputed:
             yield from ((topic, b"", line) for line in sorted(other - one))
 
 
-def recompute(
-    reader: Reader,
-    recorded: Recorded,
-    account_id: str,
-    at: int | None = None,
-    decode: Decode = decode_plain,
-    topics: tuple[str, ...] = _TOLD,
-) -> Recomputed:
+@dataclass(frozen=True)
+class Inputs:
+    """The records of a log that came in, by whose they are; asked for as they are needed, unless all were read before.
+
+    Fields:
+      all: every one, by topic and key; None: the reader is asked.
+    """
+
+    reader: Reader
+    recorded: Recorded
+    decode: Decode = decode_plain
+    all: Mapping[tuple[str, str], list[Input]] | None = None
+
+    def read_all(self) -> Inputs:
+        """With every record in memory, for many accounts."""
+        found: dict[tuple[str, str], list[Input]] = defaultdict(list)
+        for row in self.reader.rows(Question(topics=(*_OWN, *_MARKET), log=self.recorded.log)):
+            found[row.topic, row.key] += self._parsed(row)
+        return replace(self, all=found)
+
+    def read(self, topics: tuple[str, ...], keys: tuple[str, ...] = (), at: int | None = None) -> Iterator[Any]:
+        """The records of topics and keys, all keys where none is given, that arrived before a time, microseconds."""
+        if self.all is None:
+            question = Question(topics=topics, keys=keys, received_before=at, log=self.recorded.log)
+            found: Iterable[Any] = chain.from_iterable(map(self._parsed, self.reader.rows(question)))
+        else:
+            places = product(topics, keys) if keys else (place for place in self.all if place[0] in topics)
+            found = chain.from_iterable(self.all.get(place, ()) for place in places)
+        return (record for record in found if at is None or record.arrived_at < at)
+
+    def of_accounts(self, account_ids: tuple[str, ...], at: int | None = None) -> Iterator[Input]:
+        """What accounts' figures at an instant, or at all, rest on: their own records, and of the market what they
+        hold, or ever held, and what that derives from."""
+        own = list(self.read(_OWN, account_ids, at))
+        yield from own
+        symbols = set(_symbols(own))
+        instruments = list(self.read((INSTRUMENTS.name,), (), at))
+        while more := {i.underlying for i in instruments if i.symbol in symbols and i.underlying} - symbols:
+            symbols |= more
+        yield from (instrument for instrument in instruments if instrument.symbol in symbols)
+        if symbols:
+            yield from self.read(_QUOTED, tuple(sorted(symbols)), at)
+
+    def _parsed(self, row: Row) -> list[Any]:
+        # The day's own closing snapshots are what went out.
+        if row.topic == SNAPSHOTS.name and row.partition and not self.recorded.facts["run"]["live"]:
+            return []
+        return parse(self.recorded.raw(row), self.recorded.monitor.bounds, self.decode)[0].records
+
+
+def recompute(inputs: Inputs, account_id: str, at: int | None = None) -> Recomputed:
     """What an account was told at an instant, microseconds, or at every one, beside what follows from the inputs.
 
     Raises:
-      RecomputeError, ArchiveError, StoreError: something cannot be read.
+      RecomputeError, StoreError: something cannot be read.
     """
-    monitor, run = recorded.monitor, recorded.facts["run"]
-    records = list(inputs_of(reader, recorded, account_id, at, decode))
-    fold = monitor.fold
+    begin, end = (None, None) if at is None else (at, at + 1)
+    asked = Question(topics=_TOLD, keys=(account_id,), begin=begin, end=end, log=inputs.recorded.log)
+    (found,) = _recomputed(inputs, {account_id: list(inputs.reader.rows(asked))}, at)
+    return found
+
+
+#: Accounts that go through the fold together: alone, each would have the day's instants gone through again.
+TOGETHER = 100
+
+
+def recompute_all(inputs: Inputs) -> Iterator[Recomputed]:
+    """Every account that anything was decided on, with all that it was told. Raises as recompute."""
+    log = inputs.recorded.log
+    decided = sorted({row.key for row in inputs.reader.rows(Question(topics=(AUDIT.name,), log=log))})
+    told: dict[str, list[Row]] = {account_id: [] for account_id in decided}
+    for row in inputs.reader.rows(Question(topics=_TOLD, log=log)):
+        if row.key in told:
+            told[row.key].append(row)
+    whole = inputs.read_all()
+    for first in range(0, len(decided), TOGETHER):
+        yield from _recomputed(whole, {own: told[own] for own in decided[first : first + TOGETHER]})
+
+
+def _recomputed(inputs: Inputs, told: Mapping[str, list[Row]], at: int | None = None) -> Iterator[Recomputed]:
+    """Accounts with the rows that they were told, all together."""
+    records = list(inputs.of_accounts(tuple(told), at))
+    fold = inputs.recorded.monitor.fold
     if at is not None:
         until = at
     elif fold.horizon is not None:
         until = fold.horizon
     else:
         until = max((fold.instant_of(int(own.arrived_at or 0)) for own in records), default=0)
-    found: dict[str, list[bytes]] = defaultdict(list)
+    made: dict[str, dict[str, list[bytes]]] = {own: defaultdict(list) for own in told}
     for topic, lines in filter(is_line, fold.advance(fold.start(), [Records.of(records)], until)):
-        if topic in topics:
-            own = (text_of(line) for line in lines if account_of(line) == account_id.encode())
-            found[topic] += [text for text in own if at is None or _as_of(text) == at]
-    begin, end = (None, None) if at is None else (at, at + 1)
-    told = Question(topics=topics, keys=(account_id,), begin=begin, end=end, log=run["log"])
-    known: dict[str, list[bytes]] = defaultdict(list)
-    for row in reader.rows(told):
-        known[row.topic].append(_json(row, decode))
-    recorded_lines, made = ({t: sorted(lines) for t, lines in side.items() if lines} for side in (known, found))
-    return Recomputed(account_id, recorded_lines, made, len(records))
-
-
-def inputs_of(
-    reader: Reader, recorded: Recorded, account_id: str, at: int | None = None, decode: Decode = decode_plain
-) -> Iterator[Input]:
-    """The records that an account's figures at an instant, or at all, rest on: its own, and of the market what it
-    holds, or ever held, and what that derives from."""
-    log = recorded.facts["run"]["log"]
-
-    def read(topics: tuple[str, ...], keys: tuple[str, ...] = ()) -> Iterator[Any]:
-        for row in reader.rows(Question(topics=topics, keys=keys, received_before=at, log=log)):
-            # The day's own closing snapshots are what went out.
-            if row.topic != SNAPSHOTS.name or row.partition == 0 or recorded.facts["run"]["live"]:
-                yield from parse(recorded.raw(row), recorded.monitor.bounds, decode)[0].records
-
-    own = list(read(_OWN, (account_id,)))
-    yield from own
-    symbols = set(_symbols(own))
-    instruments = list(read(("instruments.v1",)))
-    while more := {i.underlying for i in instruments if i.symbol in symbols and i.underlying} - symbols:
-        symbols |= more
-    yield from (instrument for instrument in instruments if instrument.symbol in symbols)
-    if symbols:
-        yield from read(tuple(name for name in _MARKET if name != "instruments.v1"), tuple(sorted(symbols)))
+        for line in lines if topic in _TOLD else ():
+            text = text_of(line)
+            if at is None or _as_of(text) == at:
+                made[account_of(line).decode()][topic].append(text)
+    for account_id, rows in told.items():
+        known: dict[str, list[bytes]] = defaultdict(list)
+        for row in rows:
+            # A live log may have been told of later instants than the last that its inputs lead to.
+            if row.at <= until:
+                known[row.topic].append(unframed(inputs.decode, row.topic, row.value))
+        recorded, again = ({topic: sorted(own) for topic, own in side.items()} for side in (known, made[account_id]))
+        yield Recomputed(account_id, recorded, again, len(records))
 
 
 def _symbols(records: Iterable[Any]) -> Iterator[str]:
@@ -190,7 +237,3 @@ def _symbols(records: Iterable[Any]) -> Iterator[str]:
 
 def _as_of(text: bytes) -> int:
     return int(Time.parse(json.loads(text)["as_of"]))
-
-
-def _json(row: Row, decode: Decode) -> bytes:
-    return unframed(decode, row.topic, row.value)

@@ -40,6 +40,41 @@ def decision(
 
 
 @app.command()
+def decisions(
+    log: Annotated[str, typer.Option(help="whose: a job's name, or replay-DATE")],
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    job: JobName = None,
+) -> None:
+    """Recompute every decision of a log from the store alone, account by account; 1 if any differs."""
+    with explained(ValueError):
+        from ops.audit.reader import open_reader
+        from ops.audit.recompute import Inputs, Recorded, recompute_all
+        from pipeline.store import open_store
+        from schemas.topics import AUDIT
+
+        place = place_of(custody, store)
+        inputs = Inputs(open_reader(place), Recorded(open_store(place), log), decoder_of(job))
+        made = records = links = 0
+        wrong = []
+        with console.status("recomputing") as status:
+            for found in recompute_all(inputs):
+                made += 1
+                records += sum(map(len, found.recorded.values()))
+                links += len(found.recorded.get(AUDIT.name, ()))
+                status.update(f"recomputing: {made:,} accounts, {links:,} decisions")
+                wrong += [(found.account_id, *difference) for difference in found.differences()]
+    for account, topic, one, other in wrong[:20]:
+        told = f"  recorded    {one.decode() or 'nothing'}\n  recomputed  {other.decode() or 'nothing'}"
+        console.print(f"{account}, {topic}\n{told}", style="red", markup=False, highlight=False)
+    if wrong:
+        console.print(f"{len(wrong):,} of {records:,} records differ", style="bold red", highlight=False)
+        raise typer.Exit(1)
+    said = f"All {links:,} decisions on {made:,} accounts, and all {records:,} records that these accounts were told"
+    console.print(f"{said}, recompute byte by byte.", style="green", highlight=False)
+
+
+@app.command()
 def replay(
     log: Annotated[str, typer.Option(help="whose: a job's name, or replay-DATE")],
     date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC; default: all of the log")] = None,
