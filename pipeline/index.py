@@ -354,6 +354,8 @@ def _keys(first: str, second: str) -> list[dict[str, str]]:
 
 _TABLE = {
     "BillingMode": "PAY_PER_REQUEST",
+    # Entries are kept for years and seldom read: keeping them costs more than writing them (bench/archive.py).
+    "TableClass": "STANDARD_INFREQUENT_ACCESS",
     "KeySchema": _keys("event_id", "place"),
     "AttributeDefinitions": [
         {"AttributeName": name, "AttributeType": "S"} for name in ("event_id", "place", "key", "topic_day", "at_place")
