@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ops.audit.findings import Findings
+from pipeline.archive import log_of
 from schemas.archive import NOTHING, Row
 from schemas.ids import digest
 from schemas.inputs import Snapshot
@@ -20,6 +21,8 @@ class _Account:
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: What snapshots say is the last link: when they were received, where, and the link.
     heads: list[tuple[int, str, str]] = field(default_factory=list)
+    #: Whether a snapshot of a replayed day's own close is among them, which goes on from what is in the log.
+    closing: bool = False
     #: When the first link was received.
     first: int | None = None
 
@@ -37,11 +40,17 @@ class AccountChains:
     #: Whether the log begins in the middle of its topic, and so each account in the middle of its chain.
     open: bool = False
 
+    @property
+    def replayed(self) -> bool:
+        """Whether the log is a replayed day, of which all is there."""
+        return self.log.startswith(log_of(""))
+
     def take(self, row: Row, record: Audit | Snapshot) -> None:
         """A record of audit.v1 or of snapshots.v1."""
         own = self.accounts.setdefault(record.account_id, _Account())
         if isinstance(record, Snapshot):
             own.heads.append((row.received_at, row.place, record.audit_head))
+            own.closing |= self.replayed and row.partition == 1
             return
         own.first = row.received_at if own.first is None else min(own.first, row.received_at)
         own.links.setdefault(record.event_id, (record.previous, row.place))
@@ -69,7 +78,9 @@ class AccountChains:
 def _opening(own: _Account) -> set[str]:
     """What the account's first snapshot says, if it came before the first link: of days before this log."""
     received_at, _, head = min(own.heads, default=(0, "", NOTHING))
-    return {head} if own.heads and (own.first is None or received_at <= own.first) else set()
+    if not own.heads or (own.closing and len(own.heads) == 1) or (own.first is not None and received_at > own.first):
+        return set()
+    return {head}
 
 
 def own_id(value: bytes) -> str | None:

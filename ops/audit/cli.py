@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -31,7 +33,8 @@ Known = Annotated[str | None, typer.Option(help="only what had been received by 
 
 @app.command()
 def query(
-    account: Annotated[list[str] | None, typer.Option(help="of an account, or a symbol; may be repeated")] = None,
+    account: Annotated[list[str] | None, typer.Option(help="of an account; may be repeated")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="of a symbol's market; may be repeated")] = None,
     begin: Annotated[
         str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")
     ] = None,
@@ -57,8 +60,7 @@ def query(
 
         place = place_of(custody, store)
         asked = Question(
-            **asked_of(kind or ()),  # type: ignore[arg-type]
-            keys=tuple(account or ()),
+            **asked_of(kind or (), account or (), symbol or ()),  # type: ignore[arg-type]
             begin=None if begin is None else time_of(begin),
             end=None if end is None else time_of(end, end=True),
             received_before=None if as_known_at is None else time_of(as_known_at, end=True),
@@ -75,6 +77,87 @@ def query(
         _print_json({"records": [told.document() for told in found.rows], "more": found.more})
     else:
         render(found, console)
+
+
+@app.command()
+def verify(
+    log: Log = None,
+    digest: Annotated[
+        list[str] | None, typer.Option(help="one that was published apart from the store; may be repeated")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="a file of such digests, a line each: hexadecimal digits, or JSON")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="a live job: digests from its topic audit.digests.v1, and its formats")
+    ] = None,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    json: AsJson = False,
+) -> None:
+    """Whether anything was changed, removed, moved or repeated: every digest, object, record, chain, fact and entry."""
+    with explained(ValueError):
+        from rich.progress import Progress
+
+        from ops.audit.digests import published_by, published_of, read_published
+        from ops.audit.verify import Verification
+        from pipeline.index import open_index
+        from pipeline.job import load_live_job
+        from pipeline.store import open_store
+
+        place, own = place_of(custody, store), list(map(published_of, digest or ()))
+        if published is not None:
+            own += read_published(published)
+        if job is not None:
+            own += (told for told in published_by(load_live_job(job)) if log in (None, told.log))
+        with Progress(console=console, transient=True, disable=json) as bar:
+            task = bar.add_task("objects", total=None)
+            found = Verification(
+                store=open_store(place),
+                decode=decoder_of(job),
+                index=open_index(place),
+                log=log,
+                published=own,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            ).run()
+    if json:
+        _print_json(found.document())
+    else:
+        found.render(console)
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+@app.command("report-4220")
+def report_4220(
+    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="of New York")],
+    csv: Annotated[Path | None, typer.Option(help="also write a table for a spreadsheet")] = None,
+    as_known_at: Known = None,
+    log: Log = None,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    job: JobName = None,
+    json: AsJson = False,
+) -> None:
+    """FINRA 4220: each account where margin was required on a date, how much, and when and how it was met."""
+    with explained(ValueError):
+        from ops.audit.question import time_of
+        from ops.audit.reader import open_reader
+        from ops.audit.required import render, required_on, write_csv
+
+        found = required_on(
+            open_reader(place_of(custody, store)),
+            date.date(),
+            decoder_of(job),
+            log=log,
+            received_before=None if as_known_at is None else time_of(as_known_at, end=True),
+        )
+        if csv is not None:
+            write_csv(date.date(), found, csv)
+    if json:
+        _print_json({"date": date.date().isoformat(), "required": [own.document() for own in found]})
+    else:
+        render(date.date(), found, console)
 
 
 def place_of(name: str, store: str | None) -> Custody:

@@ -17,6 +17,7 @@ from pipeline.store import Store
 from schemas.archive import (
     NOTHING,
     Fact,
+    Head,
     HourDigest,
     content_of,
     digest_name,
@@ -26,6 +27,7 @@ from schemas.archive import (
 )
 from schemas.errors import UserError
 from schemas.scalars import Time
+from schemas.topics import DIGESTS
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 Chains = Mapping[str, Sequence[HourDigest]]
@@ -49,6 +51,10 @@ def read_chains(store: Store, log: str | None, findings: Findings) -> dict[str, 
         if true_name != name:
             findings.add(name, "the digest of this name", f"that of {true_name}: it was moved")
         chains.setdefault(digest.log, []).append(digest)
+    if not chains:
+        findings.add(
+            f"{store.address}/digests", f"digests of {log or 'a log'}", "none; this is no archive, or none is left"
+        )
     for chain in chains.values():
         chain.sort(key=lambda digest: digest.hour)
     return chains
@@ -65,14 +71,30 @@ def check_chains(chains: Chains, findings: Findings) -> None:
             own = sealed_digest(digest).digest
             if own != digest.digest:
                 findings.add(digest_name(log, digest.hour), f"{own}, the hash of its content", digest.digest)
-        for earlier, after in pairwise(chain):
-            name, due = digest_name(log, after.hour), earlier.hour + earlier.seconds * 1_000_000
+        for last, after in pairwise(chain):
+            name, due = digest_name(log, after.hour), last.hour + last.seconds * 1_000_000
             if after.hour != due:
                 span = f"{Time(due).text()} to {Time(after.hour).text()}"
                 findings.add(digest_name(log, due), f"digests of {span}", "none; hours are missing")
-            elif after.previous != earlier.digest:
-                findings.add(name, f"the digest before, {earlier.digest}", after.previous)
+            elif after.previous != last.digest:
+                findings.add(name, f"the digest before, {last.digest}", after.previous)
+        _check_heads(chain, findings)
         findings.last[log] = chain[-1].digest
+
+
+def _check_heads(chain: Sequence[HourDigest], findings: Findings) -> None:
+    """That how far partitions have come is where their objects end."""
+    heads = {(own.topic, own.partition): own for own in chain[0].heads} if chain[0].previous != NOTHING else {}
+    for digest in chain:
+        for part in digest.parts:
+            known = heads.get((part.topic, part.partition))
+            if known is None or known.end <= part.begin:
+                head = Head(topic=part.topic, partition=part.partition, end=part.end, link=part.link)
+                heads[part.topic, part.partition] = head
+        expected = sorted(heads.values(), key=lambda own: (own.topic, own.partition))
+        if tuple(expected) != digest.heads:
+            names = ", ".join(sorted({f"{own.topic}/{own.partition}" for own in set(expected) ^ set(digest.heads)}))
+            findings.add(digest_name(digest.log, digest.hour), f"heads where objects end, of {names}", "others")
 
 
 def check_facts(store: Store, chains: Chains, findings: Findings) -> dict[str, set[str]]:
@@ -110,6 +132,7 @@ def check_published(chains: Chains, published: Iterable[str | HourDigest], findi
     Whoever may write to the store may write a whole chain anew, and cut off its end; what was published tells.
     """
     there = {digest.digest: digest for chain in chains.values() for digest in chain}
+    before = findings.counts["published digests"]
     hours = {digest_name(log, digest.hour): digest for log, chain in chains.items() for digest in chain}
     for own in published:
         findings.counts["published digests"] += 1
@@ -127,6 +150,8 @@ def check_published(chains: Chains, published: Iterable[str | HourDigest], findi
         elif found != own:
             findings.add(name, f"the digest that was published, {own.digest}", found.digest)
             _compare(own, found, findings)
+    if findings.counts["published digests"] == before:
+        findings.notes.append("Whether its end was cut off tells only a digest that was published apart: --digest.")
 
 
 def _compare(published: HourDigest, found: HourDigest, findings: Findings) -> None:
@@ -159,20 +184,24 @@ def published_of(text: str) -> str | HourDigest:
     """A digest as 64 hexadecimal digits, or in JSON with its own hash. Raises PublishedError."""
     if _HEX.fullmatch(text):
         return text
+    return _digest_of(text.encode())
+
+
+def _digest_of(text: bytes) -> HourDigest:
     try:
-        digest = read_digest(text.encode())
+        digest = read_digest(text)
     except (msgspec.DecodeError, ValueError):
-        raise PublishedError(
-            f"expected a digest of 64 hexadecimal digits, or one in JSON, found {text[:80]!r}"
-        ) from None
+        expected = "a digest of 64 hexadecimal digits, or one in JSON"
+        raise PublishedError(f"expected {expected}, found {text.decode(errors='replace')[:80]!r}") from None
     if sealed_digest(digest) != digest:
         raise PublishedError(f"expected digest {sealed_digest(digest).digest}, of its content, found {digest.digest}")
     return digest
 
 
-def published_by(job: LiveJob, topic: str) -> Iterator[str | HourDigest]:
-    """The digests on the topic where a live job's archive publishes them. Raises CaptureError, KafkaException."""
+def published_by(job: LiveJob) -> Iterator[HourDigest]:
+    """The digests that a live job's archive published on its topic. Raises CaptureError, KafkaException."""
+    # What reads Kafka is of no use to an archive of a folder.
     from ops.capture import Log
 
-    for message in Log(job.kafka, (topic,)).records():
-        yield published_of(bytes(message.value() or b"").decode())
+    for message in Log(job.kafka, (DIGESTS,)).records():
+        yield _digest_of(bytes(message.value() or b""))

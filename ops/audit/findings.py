@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ops.formats import text_table
+#: How many findings of one object are told one by one.
+MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,16 @@ class Findings:
 
     def render(self, console: Console) -> None:
         """Print what is wrong, or that nothing is, and what was looked at."""
-        if self.wrong:
-            table = text_table(f"{len(self.wrong):,} not as they were written", "where", "expected", "found")
-            for own in self.wrong:
-                table.add_row(*map(Text, (own.where, own.expected, own.found)))
-            console.print(table)
+        for own in self.wrong:
+            console.print(Text(own.where, "bold red"), soft_wrap=True)
+            console.print(Text(f"  expected: {own.expected}\n  found:    {own.found}"), soft_wrap=True)
         checked = ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count)
         console.print(Text(f"Checked: {checked or 'nothing'}."))
         for note in self.notes:
             console.print(Text(note, "dim"))
         for log, digest in self.last.items():
-            console.print(Text(f"Last digest of {log}: {digest}"))
-        if not self.wrong:
+            console.print(Text(f"Last digest of {log}: {digest}"), soft_wrap=True)
+        if self.wrong:
+            console.print(Text(f"{len(self.wrong):,} not as they were written.", "red"))
+        else:
             console.print(Text("Nothing was changed, removed, moved or repeated.", "green"))

@@ -67,8 +67,16 @@ class Question:
         )
 
 
-def asked_of(types: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Names of topics, and of kinds in any case, as the fields of a question. Raises QuestionError for others."""
+def asked_of(
+    types: Sequence[str], accounts: Sequence[str] = (), symbols: Sequence[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Names of topics, and of kinds in any case, and whose records, as the fields of a question.
+
+    Of accounts alone, or of symbols, no other topics are asked for than theirs.
+
+    Raises:
+      QuestionError: there is no such topic or kind.
+    """
     topics = tuple(name for name in types if name in BY_NAME)
     kinds = tuple(name.upper() for name in types if name not in BY_NAME)
     if unknown := set(kinds) - known_kinds():
@@ -76,7 +84,9 @@ def asked_of(types: Sequence[str]) -> dict[str, tuple[str, ...]]:
             f"type: expected a topic ({', '.join(sorted(BY_NAME))}) or a kind ({', '.join(sorted(known_kinds()))}), "
             f"found {', '.join(sorted(unknown))}"
         )
-    return {"topics": topics, "kinds": kinds}
+    if not topics and bool(accounts) != bool(symbols):
+        topics = tuple(name for name, topic in BY_NAME.items() if topic.market == bool(symbols))
+    return {"topics": topics, "kinds": kinds, "keys": (*accounts, *symbols)}
 
 
 def time_of(text: str, *, end: bool = False) -> Time:

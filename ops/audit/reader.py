@@ -1,4 +1,4 @@
-"""Readers of the archive: DuckDB over a folder's Parquet files. What they are asked is a Question."""
+"""Readers of the archive: DuckDB over a folder's Parquet files, or the index of a bucket (ops.audit.indexed)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ops.audit.question import COLUMNS, Question, duckdb_view, select
 from pipeline.custody import Custody
-from pipeline.store import StoreError
+from pipeline.store import StoreError, open_store
 from schemas.archive import Row
 from schemas.scalars import Time
 
@@ -78,4 +78,12 @@ def answer(rows: Iterable[Row], question: Question) -> list[Row]:
 
 def open_reader(custody: Custody) -> Reader:
     """What answers questions to an archive. Raises StoreError where there is none."""
-    return FolderReader(custody.store)
+    if "://" not in custody.store:
+        return FolderReader(custody.store)
+    if custody.index is None:
+        raise StoreError(f"{custody.store}: expected an index in the custody, since only a folder is read without one")
+    # A folder needs no boto3, which takes a second to import.
+    from ops.audit.indexed import IndexedReader
+    from pipeline.index import DynamoIndex
+
+    return IndexedReader(open_store(custody), DynamoIndex(custody))

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from ops.audit.chains import AccountChains, own_id
 from ops.audit.digests import Chains, check_chains, check_facts, check_published, read_chains
-from ops.audit.findings import Findings
+from ops.audit.entries import Entries
+from ops.audit.findings import MOST, Findings
+from pipeline.index import Index
 from pipeline.objects import SCHEMA, decode_rows, rows_of
 from pipeline.store import Store
 from schemas.archive import (
@@ -37,12 +39,10 @@ _NAME = re.compile(
     r"(?P<log>.+)-(?P<partition>\d{5})-(?P<begin>\d{20})\.parquet"
 )
 _HOUR = 3_600_000_000
-#: How many findings of one object are told one by one.
-MOST = 20
 
 
-def nothing(done: int, total: int) -> None:
-    """Of so many objects so many are verified."""
+def _ignore(done: int, total: int) -> None:
+    """Of so many objects so many are done."""
 
 
 @dataclass(slots=True)
@@ -50,19 +50,23 @@ class Verification:
     """Looks at every object that digests name, and at what they do not name.
 
     Fields:
-      store: of the archive. decode: what the topics' values are read with.
+      store: of the archive. decode: what the topics' values are read with. index: of the archive, if it has one.
       log: only this one. published: digests that were kept apart from the store.
       progress: is told how many objects are done, of how many.
     """
 
     store: Store
     decode: Decode
+    index: Index | None = None
     log: str | None = None
     published: Iterable[str | HourDigest] = ()
-    progress: Callable[[int, int], None] = nothing
+    progress: Callable[[int, int], None] = _ignore
     findings: Findings = field(default_factory=Findings)
     _accounts: dict[str, AccountChains] = field(default_factory=dict)
     _rulebooks: dict[str, dict[str, str]] = field(default_factory=dict)
+    _entries: Entries = field(default_factory=Entries)
+    #: Objects of which the index may have entries that are not held against their rows.
+    _passed_over: set[str] = field(default_factory=set)
 
     def run(self) -> Findings:
         """Verify all of it. Raises StoreError where the store does not answer."""
@@ -75,6 +79,8 @@ class Verification:
             for label, place in self._rulebooks.get(log, {}).items():
                 if label not in labels.get(log, ()):
                     self.findings.add(place, f"the texts of rulebook {label}, which it names, among the facts", "none")
+        if self.index is not None:
+            self._entries.check(self.index, self._passed_over, self.log, self.findings)
         check_published(chains, self.published, self.findings)
         return self.findings
 
@@ -117,7 +123,10 @@ class Verification:
             findings.add(part.name, f"content of SHA-256 {part.content}", content_of(content))
         rows = self._read(part.name, part.topic, content)
         if rows is None:
+            self._passed_over.add(part.name)
             return
+        if self.index is not None:
+            self._entries.take(rows, part.name)
         findings.counts["records"] += len(rows)
         told = len(findings.wrong)
         for where, expected, found in (*self._links(log, part, rows), *self._columns(log, part, rows)):
@@ -183,7 +192,8 @@ class Verification:
         if not rows or rows[0].topic not in (AUDIT.name, SNAPSHOTS.name):
             return
         chains = self._accounts.setdefault(log, AccountChains(log))
-        chains.open |= part.topic == AUDIT.name and part.previous == NOTHING and rows[0].offset > 0
+        begins = part.topic == AUDIT.name and part.previous == NOTHING
+        chains.open |= begins and not chains.replayed and rows[0].offset > 0
         for row in rows:
             try:
                 record = self.decode(row.topic, row.value)
@@ -210,17 +220,6 @@ class Verification:
                 self.findings.add(name, "no such object; no digest of its hour or later names it", "one")
             else:
                 waiting += 1
+                self._passed_over.add(name)
         if waiting:
             self.findings.notes.append(f"{waiting:,} objects are of hours that are not sealed yet, and not verified.")
-
-
-def verify(
-    store: Store,
-    decode: Decode,
-    *,
-    log: str | None = None,
-    published: Iterable[str | HourDigest] = (),
-    progress: Callable[[int, int], None] = nothing,
-) -> Findings:
-    """Verify an archive; see Verification. Raises StoreError where the store does not answer."""
-    return Verification(store, decode, log, published, progress).run()
