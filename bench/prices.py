@@ -1,8 +1,8 @@
 """What the archive costs in AWS, from what is written and kept of a record.
 
-Prices are the lists of US East (N. Virginia), in dollars, as published at aws.amazon.com/s3/pricing (S3 Standard, first
-50 TB) and aws.amazon.com/dynamodb/pricing/on-demand (since the change of 2024-11-01), by secondary sources of June 2026;
-read the pages again before a budget rests on them. Traffic, KMS and free tiers are left out.
+Prices are the lists of US East (N. Virginia), in dollars: aws.amazon.com/s3/pricing (S3 Standard, first 50 TB) and
+aws.amazon.com/dynamodb/pricing/on-demand (as they are since 2024-11-01), as other sites said in March to June 2026.
+Read the pages themselves before a budget rests on them. Traffic, KMS and free tiers are left out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ S3_GB_MONTH = 0.023
 #: Of Standard-Infrequent Access, which the table is of, and of Standard: a write unit, a read unit, a GB and month.
 INFREQUENT = (0.78 / MILLION, 0.155 / MILLION, 0.10)
 STANDARD = (0.625 / MILLION, 0.125 / MILLION, 0.25)
-#: A write unit is of 1 KB, a read unit of 4 KB, or of two of them where it need not be consistent. What DynamoDB adds to
-#: an item where it is stored; and where it is: the table and two indexes with all of it.
+#: A write unit is of 1 KB, a read unit of 4 KB, or of two of them where it need not be consistent. What DynamoDB adds
+#: to an item that is stored, bytes; and in how many places it is: the table and two indexes with all of it.
 WRITE_UNIT, READ_UNIT, ADDED, COPIES = 1024, 4096, 100, 3
 
 
