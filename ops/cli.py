@@ -17,6 +17,7 @@ import typer  # noqa: E402
 from ops.archive import app as archive_app  # noqa: E402
 from ops.audit.cli import app as audit_app  # noqa: E402
 from ops.audit.rederive import app as rederive_app  # noqa: E402
+from ops.audit.retention import app as retention_app  # noqa: E402
 from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
 from ops.review import app as review_app  # noqa: E402
@@ -30,6 +31,7 @@ app.add_typer(review_app)
 app.add_typer(archive_app)
 app.add_typer(deadletter_app, name="deadletter")
 audit_app.add_typer(rederive_app)
+audit_app.add_typer(retention_app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(submit_app, name="submit")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from typing import Literal
 
 import pydantic
@@ -83,6 +84,9 @@ class Custody(pydantic.BaseModel, extra="forbid"):
         of_s3 = self.store.startswith("s3://")
         if (self.index or self.lock or self.encryption) and not of_s3:
             raise ValueError(f"index, lock, encryption: expected with a store at s3://, found with {self.store}")
+        for name, count in Counter(hold.name for hold in self.holds).items():
+            if count > 1:
+                raise ValueError(f"holds: expected names that differ, found {name} twice")
         for hold in self.holds:
             if others := set(hold.topics or ()) - BY_NAME.keys():
                 raise ValueError(f"holds {hold.name}: expected topics, found {', '.join(sorted(others))}")

@@ -19,8 +19,8 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from pipeline.custody import Custody
-from pipeline.remote import client, code_of, insist
-from pipeline.store import ConflictError
+from pipeline.remote import PartlyError, client, code_of, insist
+from pipeline.store import ConflictError, StoreError
 from schemas.archive import Row, hour_of
 from schemas.scalars import EPOCH, Time
 from schemas.topics import BY_NAME
@@ -123,15 +123,17 @@ class Index(Protocol):
 BY_KEY, BY_TOPIC = "by-key", "by-topic"
 #: A partition of an index takes 1,000 writes a second, and a topic's day would be one: it is spread over so many.
 SPREAD = 8
-#: Of a transaction, DynamoDB's bound; and how many are under way at once.
-CHUNK, AT_ONCE = 100, 8
+#: Of a request, DynamoDB's bound; and how many are under way at once.
+CHUNK, AT_ONCE = 25, 8
 #: Before and after every time as text.
 FIRST, LAST = "0", ":"
-#: A write that is refused says with what it collided.
-_CONDITION = {
-    "ConditionExpression": "attribute_not_exists(event_id) OR #link = :link",
-    "ExpressionAttributeNames": {"#link": "link"},
-    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+#: Why an entry of a request was not taken that may be when it is sent again.
+_BUSY = {
+    "InternalServerError",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "ThrottlingError",
+    "TransactionConflict",
 }
 #: Fields of text that may be absent; an index's key may not be empty.
 _OPTIONAL = ("key", "kind", "causation_id", "correlation_id", "supersedes")
@@ -151,7 +153,7 @@ class DynamoIndex:
         self._made = False
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """As Index.put says: in transactions of 100, some of them at once."""
+        """As Index.put says: 25 in a request, some requests at once. An entry that is there is read, not replaced."""
         if not self._made:
             self._make()
             self._made = True
@@ -220,34 +222,49 @@ class DynamoIndex:
             asked = asked | {"ExclusiveStartKey": found["LastEvaluatedKey"]}
 
     def _write(self, chunk: Sequence[Entry]) -> None:
-        puts = [
-            {
-                "Put": {
-                    "TableName": self.table,
-                    "Item": self._item(entry),
-                    "ExpressionAttributeValues": {":link": {"S": entry.link}},
-                    **_CONDITION,
-                }
-            }
-            for entry in chunk
-        ]
+        # Statements and not a transaction, which costs twice as much and is refused whole where one item is.
+        left, there = list(chunk), list[Entry]()
 
-        def write() -> None:
-            try:
-                self.client.transact_write_items(TransactItems=puts)
-            except ClientError as error:
-                # One that was refused keeps all of the transaction out, however busy the others were.
-                for entry, reason in zip(chunk, error.response.get("CancellationReasons", ()), strict=False):
-                    if reason.get("Code") == "ConditionalCheckFailed":
-                        raise self._conflict(entry, reason.get("Item", {}).get("link", {}).get("S")) from error
-                raise
+        def send() -> None:
+            found = self.client.batch_execute_statement(Statements=[self._insert(entry) for entry in left])
+            codes = [answer.get("Error", {}).get("Code") for answer in found["Responses"]]
+            there.extend(entry for entry, code in zip(left, codes, strict=True) if code == "DuplicateItem")
+            if refused := {code for code in codes if code} - _BUSY - {"DuplicateItem"}:
+                raise StoreError(f"index {self.table}: entries are refused: {', '.join(sorted(refused))}")
+            left[:] = [entry for entry, code in zip(left, codes, strict=True) if code in _BUSY]
+            if left:
+                raise PartlyError(left=len(left), asked=len(codes), why=", ".join(sorted(_BUSY.intersection(codes))))
 
-        self._ask(f"write {len(chunk)} entries", write)
+        self._ask("write", send)
+        if there:
+            self._compare(there)
+
+    def _compare(self, entries: Sequence[Entry]) -> None:
+        links: dict[tuple[str, str], str] = {}
+        left = [{"event_id": {"S": entry.event_id}, "place": {"S": entry.place}} for entry in entries]
+
+        def read() -> None:
+            found = self.client.batch_get_item(RequestItems={self.table: {"Keys": left, "ConsistentRead": True}})
+            for item in found["Responses"][self.table]:
+                links[item["event_id"]["S"], item["place"]["S"]] = item["link"]["S"]
+            asked, left[:] = len(left), found.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+            if left:
+                raise PartlyError(left=len(left), asked=asked, why="not read")
+
+        self._ask("read", read)
+        for entry in entries:
+            if (link := links.get((entry.event_id, entry.place))) != entry.link:
+                raise self._conflict(entry, link)
+
+    def _insert(self, entry: Entry) -> dict[str, Any]:
+        item = self._item(entry)
+        values = ", ".join(f"'{name}': ?" for name in item)
+        return {"Statement": f'INSERT INTO "{self.table}" VALUE {{{values}}}', "Parameters": list(item.values())}
 
     def _conflict(self, entry: Entry, link: str | None) -> ConflictError:
         return ConflictError(
             f"index {self.table}: {entry.event_id} at {entry.place}: expected the link {entry.link}, "
-            f"found {link or 'another'}"
+            f"found {link or 'none'}"
         )
 
     def _item(self, entry: Entry) -> dict[str, Any]:
@@ -273,25 +290,29 @@ class DynamoIndex:
         return item
 
     def _make(self) -> None:
-        while self._ask("describe", self._status) == "CREATING":
-            time.sleep(0.5)
+        while (status := self._ask("describe", self._status)) in (None, "CREATING"):
+            if status is None:
+                self._ask("create", self._create)
+            else:
+                time.sleep(0.5)
         if self.custody.lock is None:
             self._ask("let entries go", self._let_go)
 
-    def _status(self) -> str:
-        """The table's; it is being created where there was none."""
+    def _status(self) -> str | None:
         try:
             return self.client.describe_table(TableName=self.table)["Table"]["TableStatus"]
         except ClientError as error:
-            if code_of(error) != "ResourceNotFoundException":
-                raise
+            if code_of(error) == "ResourceNotFoundException":
+                return None
+            raise
+
+    def _create(self) -> None:
         try:
             self.client.create_table(TableName=self.table, **_TABLE, DeletionProtectionEnabled=bool(self.custody.lock))
         except ClientError as error:
             # Another writer has.
             if code_of(error) != "ResourceInUseException":
                 raise
-        return "CREATING"
 
     def _let_go(self) -> None:
         found = self.client.describe_time_to_live(TableName=self.table)["TimeToLiveDescription"]
@@ -333,6 +354,8 @@ def _keys(first: str, second: str) -> list[dict[str, str]]:
 
 _TABLE = {
     "BillingMode": "PAY_PER_REQUEST",
+    # Entries are kept for years and seldom read: keeping them costs more than writing them (bench/archive.py).
+    "TableClass": "STANDARD_INFREQUENT_ACCESS",
     "KeySchema": _keys("event_id", "place"),
     "AttributeDefinitions": [
         {"AttributeName": name, "AttributeType": "S"} for name in ("event_id", "place", "key", "topic_day", "at_place")

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
     ClientError,
+    ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -32,7 +33,7 @@ ANSWER = 20.0
 CONNECTIONS = 16
 
 #: No answer, or one that broke off or was garbled.
-_BROKEN = (HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
+_BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError)
 #: Busy, by the names that S3 and DynamoDB have for it (botocore's own list, and conflicts of writers).
 _BUSY = {
     "BandwidthLimitExceeded",
@@ -55,13 +56,17 @@ _BUSY = {
     "TooManyRequestsException",
     "TransactionInProgressException",
 }
-#: Why a transaction of DynamoDB is cancelled that may succeed when it is sent again; None is of items that had no part.
-_CANCELLED = {"None", "ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
+
+
+class PartlyError(BotoCoreError):
+    """Some of what was asked for at once was not done, and may be when it is asked for again."""
+
+    fmt = "{left} of {asked} were not taken ({why})"
 
 
 def client(service: Literal["s3", "dynamodb"], patience: float) -> Any:
     """A client that tries once; endpoint, region and credentials are the environment's. Raises StoreError."""
-    answer = min(ANSWER, patience / 4)
+    answer = min(ANSWER, patience / 20)
     options: dict[str, Any] = {}
     if any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")):
         # Bucket names are hosts of AWS's domain alone.
@@ -110,9 +115,7 @@ def insist(call: Callable[[], T], *, what: str, patience: float) -> T:
 def passes(error: BaseException) -> bool:
     """Whether what failed may succeed when it is asked again."""
     if not isinstance(error, ClientError):
-        return isinstance(error, _BROKEN)
-    if code_of(error) == "TransactionCanceledException":
-        return {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())} <= _CANCELLED
+        return isinstance(error, (*_BROKEN, PartlyError))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return code_of(error) in _BUSY or status >= 500
 
