@@ -238,7 +238,9 @@ class Calls:
             closing = {"sma": Money.within(sma[place]), "cash": Money(0), "spent": Money(0)}
             self.keep(at, msgspec.structs.replace(self.standing(at), **closing))
             late = [c for c in self.standing(at).calls if c.due_at <= block.instant and c.state != "EXPIRED"]
-            yield from self._all(at, map(calls.expired, late))
+            for call in late:
+                self.events.follow(at, f"deadline/DUE/{call.due_at.text()}")
+                yield self.take(at, calls.expired(call))
 
     def _missing(self, at: int, kind: CallType, amount: int, level: float, rules: CallRules, day: Day) -> Iterator[Out]:
         """Call what is missing: more of the day's call, or a new one."""
