@@ -108,7 +108,7 @@ def capture_day(job: LiveJob, folder: Path, begin: Offsets | None = None, end: O
         received = Received(decode, merge(*parts, key=_arrival))
         if first := next(received, None):
             with (folder / f"{topic}{RECEIVED}").open("wb") as out:
-                fastavro.writer(out, _SCHEMA, chain([first], received), codec="deflate")
+                fastavro.writer(out, RECEIVED_SCHEMA, chain([first], received), codec="deflate")
             spans += [received.first, received.last]
     if not spans:
         raise CaptureError(f"{job.kafka.bootstrap}: expected records on the input topics, found none")
@@ -187,7 +187,8 @@ class Head(msgspec.Struct):
         return int(Time.parse(self.as_of))
 
 
-_SCHEMA = fastavro.parse_schema(
+#: Of a captured file.
+RECEIVED_SCHEMA = fastavro.parse_schema(
     {
         "type": "record",
         "name": "Received",

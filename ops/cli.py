@@ -14,6 +14,10 @@ warnings.filterwarnings("ignore", message=".*grpcio.*")
 
 import typer  # noqa: E402
 
+from ops.archive import app as archive_app  # noqa: E402
+from ops.audit.cli import app as audit_app  # noqa: E402
+from ops.audit.rederive import app as rederive_app  # noqa: E402
+from ops.audit.retention import app as retention_app  # noqa: E402
 from ops.letters import app as deadletter_app  # noqa: E402
 from ops.operate import app as operate_app  # noqa: E402
 from ops.review import app as review_app  # noqa: E402
@@ -24,7 +28,11 @@ from schemas.inputs import Method  # noqa: E402
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(operate_app)
 app.add_typer(review_app)
+app.add_typer(archive_app)
 app.add_typer(deadletter_app, name="deadletter")
+audit_app.add_typer(rederive_app)
+audit_app.add_typer(retention_app)
+app.add_typer(audit_app, name="audit")
 app.add_typer(submit_app, name="submit")
 
 
@@ -93,9 +101,13 @@ def replay(
     master: Annotated[str | None, typer.Option(help="of a Flink (host:port) or Spark (spark://..) cluster")] = None,
     parallelism: Annotated[int, typer.Option(help="workers' slots, of Flink and Spark", min=1)] = 1,
     job_server: Annotated[Path | None, typer.Option(help="a job server's jar, instead of the one built here")] = None,
+    archive: Annotated[
+        str | None, typer.Option(help="archive what came in and went out: a name in conf/archives, or a file")
+    ] = None,
 ) -> None:
     """Replay a day through the graph; the outputs are written like a day, one sorted file a topic."""
     from ops.progress import DayProgress
+    from pipeline.custody import load_custody
     from pipeline.day import load_manifest
     from pipeline.job import load_job
     from pipeline.replay import replay as run
@@ -103,13 +115,18 @@ def replay(
     from runners.engines import ENGINES
 
     with explained():
-        plan = load_job(job)
+        plan, custody = load_job(job), None if archive is None else load_custody(archive)
         options = ENGINES[runner].options(Run(master=master, parallelism=parallelism, job_server=job_server))
         with DayProgress(load_manifest(day), shards or plan.shards, console):
             run(day, out, options, job=plan, rules=rules, shards=shards, publish_all=everything)
     for path in sorted(out.glob("*.jsonl")):
         with path.open("rb") as lines:
             console.print(f"{sum(1 for _ in lines):>9,}  {path.name}", highlight=False)
+    if custody is not None:
+        from ops.archive import archive_replay
+
+        with explained():
+            archive_replay(day, out, custody, rules=rules, job=plan)
 
 
 @app.command()

@@ -37,6 +37,11 @@ def moment(at: int | None) -> str:
     return "" if at is None else f"{new_york(at):%d %b %H:%M}"
 
 
+def moment_of(at: int, day: int) -> str:
+    """The time in New York, and of another day than that of a time the day."""
+    return clock(at) if new_york(at).date() == new_york(day).date() else moment(at)
+
+
 def dollars(amount: int | None) -> str:
     """Whole dollars with separators and a true minus; nothing for none."""
     return "" if amount is None else f"{round(amount / MONEY_SCALE):,}".replace("-", "\N{MINUS SIGN}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ops.calls import Call, fold
+from ops.calls import Call, read_calls
 from ops.folder import OutcomeError, Stamp, check_folder, newest, read
 from pipeline.configuration import ConfigurationError
 from pipeline.rules import load_rulebook
@@ -94,8 +94,8 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A day's outputs. carried counts what ended today and was opened before; excess and calls hold the notable
-    accounts."""
+    """A day's outputs. carried counts what ended today and was opened before; excess holds the notable accounts; calls
+    are in the order of read_calls."""
 
     rulebooks: tuple[str, ...]
     begin: Time
@@ -111,7 +111,7 @@ class Outcome:
     ladder: tuple[Rung, ...]
     totals: tuple[Total, ...]
     excess: dict[str, tuple[tuple[Time, Money], ...]]
-    calls: dict[str, tuple[Call, ...]]
+    calls: tuple[Call, ...]
     dead_letters: int
 
     def of(self, kind: Level) -> list[Case]:
@@ -127,8 +127,8 @@ def read_outcome(out: Path) -> Outcome:
     consequences = [record for topic in CONSEQUENCES for record in read(out, topic)]
     ended = {record.supersedes: record for record in consequences if record.supersedes is not None}
     opened = [record for record in consequences if record.status in OPENINGS]
-    calls = fold(record for record in consequences if isinstance(record, MarginCall))
-    standing = {call.steps[0].event_id: call.status.lower() for call in calls if call.alive}
+    calls = read_calls(out)
+    standing = {call.steps[0].event_id: call.status.lower() for call in calls if call.alive and call.steps}
     cases = [*_warnings(timeline)]
     cases += [_case(own, ended.get(own.event_id), standing.get(own.event_id, "open")) for own in opened]
     cases.sort(key=lambda case: (case.at, RANK[case.kind], case.account_id))
@@ -178,7 +178,7 @@ def read_outcome(out: Path) -> Outcome:
         ladder=tuple(_rung(stress, move) for move in moves),
         totals=tuple(_totals(begin, end, counts, deficiencies)),
         excess={account: tuple(excess[account]) for account in notable if excess[account]},
-        calls={account: tuple(call for call in calls if call.account_id == account) for account in notable},
+        calls=tuple(calls),
         dead_letters=sum(1 for _ in read(out, topics.DEADLETTER)),
     )
 

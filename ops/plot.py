@@ -88,12 +88,12 @@ class Plot:
 
     def legend(self, entries: Sequence[tuple[str, str]]) -> None:
         """Name the colours at the upper right, below the title where there is no room beside it."""
-        x, y = self.width - 18.0, 18 if self.width > 700 else 38
-        for colour, name in reversed(entries):
-            self.text(x, y, name, "end")
-            x -= 7.2 * len(name) + 16
-            self.parts.append(f'<rect x="{x}" y="{y - 10}" width="11" height="11" fill="{colour}"/>')
-            x -= 14
+        # How wide a letter is depends on the font: a name stands beside its colour, and what is left over behind it.
+        x, y = self.width - 18.0 - sum(6.9 * len(name) + 30 for _, name in entries), 18 if self.width > 700 else 38
+        for colour, name in entries:
+            self.parts.append(f'<rect x="{x:.1f}" y="{y - 10}" width="11" height="11" fill="{colour}"/>')
+            self.text(round(x + 16, 1), y, name, "start")
+            x += 6.9 * len(name) + 30
 
     def svg(self) -> str:
         """The picture."""

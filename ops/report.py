@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -10,12 +9,9 @@ from string import Template
 from ops.formats import clock, dollars, new_york, percent, words
 from ops.outcome import LEVELS, Outcome, read_outcome
 from ops.plot import BLUE, COLOURS, HOUR, RED, Plot, hours, unit_of
-from ops.show import HEADINGS, ending
+from ops.tables import cases_tables, stressed_table, table, tag, timeline_table
 from ops.timeline import timeline_chart
-from schemas.outputs import Level
-from schemas.scalars import RATIO_SCALE
 
-MOST_ROWS = 500
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Margin risk report $date</title><style>
 :root { color: #1f2d3d; font: 14px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif }
@@ -28,10 +24,11 @@ h1 { font-size: 26px; margin: 0 } h2 { font-size: 17px; margin: 34px 0 4px } p {
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 14px 20px }
 .narrow { max-width: 520px }
 .scroll { max-height: 430px; overflow: auto; border: 1px solid #d5dce4 }
+.scroll + p, .scroll + .scroll, p + p { margin-top: 12px }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums }
 th { position: sticky; top: 0; background: #eef2f6; text-align: left; font-weight: 600 }
-th, td { padding: 4px 10px; border-bottom: 1px solid #e6ebf0; overflow-wrap: anywhere }
-.n { text-align: right; white-space: nowrap } .bad { color: #b2182b; font-weight: 600 }
+th, td { padding: 4px 8px; border-bottom: 1px solid #e6ebf0; overflow-wrap: break-word; max-width: 380px }
+.n { text-align: right } .n, .t { white-space: nowrap } .bad { color: #b2182b; font-weight: 600 }
 .tag { white-space: nowrap } .tag::before { content: ""; display: inline-block; width: 9px; height: 9px;
   margin-right: 6px; background: var(--c) }
 svg { display: block; width: 100%; height: auto } svg text { fill: #1f2d3d; font-size: 12px }
@@ -144,27 +141,6 @@ def account_charts(outcome: Outcome) -> str:
     return "".join(charts)
 
 
-def tag(level: Level) -> str:
-    """A level with its colour."""
-    return f'<span class="tag" style="--c:{COLOURS[level]}">{words(level)}</span>'
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], source: str = "") -> str:
-    """A table of cells that are HTML already; columns that end in $ or # are numbers."""
-    numeric = [' class="n"' if column[-1] in "$#" else "" for column in columns]
-    head = "".join(f"<th{n}>{escape(column.rstrip('#'))}</th>" for n, column in zip(numeric, columns, strict=True))
-    body = "".join(
-        f"<tr>{''.join(f'<td{n}>{cell}</td>' for n, cell in zip(numeric, row, strict=True))}</tr>"
-        for row in rows[:MOST_ROWS]
-    )
-    more = f"<p>The first {MOST_ROWS} of {len(rows):,}; all are in {source}.</p>" if len(rows) > MOST_ROWS else ""
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
-
-
-def _signed(amount: int) -> str:
-    return f'<span class="bad">{dollars(amount)}</span>' if amount < 0 else dollars(amount)
-
-
 def _cards(outcome: Outcome) -> str:
     calls, liquidations = outcome.of("MARGIN_CALL"), outcome.of("LIQUIDATION")
     last, worst = outcome.totals[-1], min(outcome.ladder, key=lambda rung: rung.pnl, default=None)
@@ -182,63 +158,6 @@ def _cards(outcome: Outcome) -> str:
         f'<div class="card" style="--c:{colour}"><b>{number}</b><small>{escape(text)}</small></div>'
         for colour, number, text in figures
     )
-
-
-def _cases(outcome: Outcome) -> str:
-    parts = []
-    for kind, source in zip(LEVELS[2:], ("margin.calls.v1", "restrictions.v1", "liquidations.v1"), strict=True):
-        cases = outcome.of(kind)
-        name, amount = HEADINGS[kind]
-        still = sum(case.ended_at is None for case in cases)
-        if not cases:
-            parts.append(f"<p>{name}: none.</p>")
-            continue
-        parts.append(f"<p>{name}: {len(cases):,}, of which {still:,} open at the close.</p>")
-        columns = ("time", "account", "equity $", "requirement $", f"{amount} $", "how it ended", "rule")
-        rows = [
-            (
-                clock(case.at),
-                escape(case.account_id),
-                *(dollars(figure) for figure in (case.equity, case.requirement, case.amount)),
-                escape(ending(case)),
-                escape(case.rule),
-            )
-            for case in cases
-        ]
-        parts.append(table(columns, rows, f"{source}.jsonl"))
-    return "".join(parts)
-
-
-def _stressed(outcome: Outcome) -> str:
-    columns = ("account", "level", "equity $", "P&L $", "equity after $", "requirement after $", "excess after $")
-    rows = [
-        (
-            escape(row.account_id),
-            tag(row.level),
-            *map(dollars, (row.equity, row.pnl)),
-            *map(_signed, (row.stressed_equity, row.stressed_requirement, row.stressed_excess)),
-        )
-        for row in outcome.stressed[:25]
-    ]
-    return table(columns, rows)
-
-
-def _timeline(outcome: Outcome) -> str:
-    columns = ("time", "account", "from", "to", "equity $", "requirement $", "cushion #", "message")
-    rows = [
-        (
-            clock(alert.as_of),
-            escape(alert.account_id),
-            tag(alert.previous_level),
-            tag(alert.level),
-            dollars(alert.equity),
-            dollars(alert.requirement),
-            "" if alert.cushion is None else f"{alert.cushion / RATIO_SCALE:.1%}".replace("-", "\N{MINUS SIGN}"),
-            escape(alert.message),
-        )
-        for alert in outcome.timeline
-    ]
-    return table(columns, rows, "alerts.v1.jsonl")
 
 
 def render(outcome: Outcome) -> str:
@@ -266,10 +185,10 @@ def render(outcome: Outcome) -> str:
         accounts_note=f"<p>{note if outcome.excess else 'None was called, restricted or liquidated.'}</p>",
         account_charts=account_charts(outcome),
         levels_table=table(("level", "highest reached #", "at the close #"), levels),
-        cases=_cases(outcome),
+        cases=cases_tables(outcome),
         severe=percent(outcome.severe_move),
-        stressed=_stressed(outcome),
-        timeline=_timeline(outcome),
+        stressed=stressed_table(outcome),
+        timeline=timeline_table(outcome),
         notices=escape("; ".join(notices).capitalize()) + ".",
     )
 

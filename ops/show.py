@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ops.formats import STYLES, clock, dollars, moment, new_york, percent, text_table, words
+from ops.formats import STYLES, clock, dollars, moment_of, new_york, percent, text_table, words
 from ops.outcome import LEVELS, Case, Outcome, read_outcome
 from schemas.outputs import Level
 
@@ -28,8 +28,7 @@ def ending(case: Case) -> str:
     """How a case ended, and when in New York: the time, and of another day the day."""
     if case.ended_at is None:
         return words(case.ended)
-    same = new_york(case.ended_at).date() == new_york(case.at).date()
-    return f"{words(case.ended)} {clock(case.ended_at) if same else moment(case.ended_at)}"
+    return f"{words(case.ended)} {moment_of(case.ended_at, case.at)}"
 
 
 def show(out: Path, console: Console, limit: int = 15) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from ops.capture import CaptureError, Offsets, capture_day, manifest_of
 from pipeline.day import Manifest, files_of, load_manifest, write_manifest
@@ -134,9 +134,4 @@ def offsets_at(job: LiveJob, instant: int) -> Offsets:
 
 def begin_at(job: LiveJob, snapshot: Snapshot) -> None:
     """Let the job's group begin at the snapshot's offsets. Raises CaptureError, KafkaException."""
-    consumer = Consumer(job.kafka.client({"group.id": job.kafka.group}))
-    try:
-        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in snapshot.offsets.items()]
-        consumer.commit(offsets=offsets, asynchronous=False)
-    finally:
-        consumer.close()
+    job.kafka.begin_at(snapshot.offsets)

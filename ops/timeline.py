@@ -36,7 +36,8 @@ def timeline_chart(outcome: Outcome, account: str) -> str:
 
     A bar is as high as what is still due of what was called.
     """
-    calls = sorted(outcome.calls.get(account, ()), key=lambda call: (call.occurred_at, call.call_id))
+    own = (call for call in outcome.calls if call.account_id == account)
+    calls = sorted(own, key=lambda call: (call.occurred_at, call.call_id))
     shown = calls[:MOST_CALLS]
     base = LANE * len(shown) + 14.0
     top = base + STEP * (len(LEVELS) - 1) + 12
@@ -72,9 +73,9 @@ def _draw(plot: Plot, call: Call, low: float) -> None:
     """A call as a bar that stands on low, with its name above."""
     first, last = (int(edge) for edge in plot.x)
     begin = min(max(call.occurred_at, first), last)
-    end = min(call.ended_at or max(call.due_at, call.steps[-1].as_of), last)
+    end = min(call.ended_at or max([call.due_at, *(step.as_of for step in call.steps)]), last)
     colour = {"MET": GREEN, "CANCELLED": GREY, "WAIVED": GREY}.get(call.status, COLOURS["MARGIN_CALL"])
-    plot.path(_outline(call.steps, begin, end, low), f'fill="{colour}" fill-opacity="0.35" stroke="{colour}"')
+    plot.path(_outline(call, begin, end, low), f'fill="{colour}" fill-opacity="0.35" stroke="{colour}"')
     if call.alive and end < last:
         # Past its due time: it goes on, but nothing more may be waited for.
         late = f'fill="none" stroke="{RED}" stroke-width="2" stroke-dasharray="4 3"'
@@ -93,11 +94,12 @@ def _draw(plot: Plot, call: Call, low: float) -> None:
             _mark(plot, step, low + BAR / 2)
 
 
-def _outline(steps: tuple[MarginCall, ...], begin: int, end: int, low: float) -> list[Point]:
+def _outline(call: Call, begin: int, end: int, low: float) -> list[Point]:
     """A bar as high, at each time, as what is still due; a step at its end, or after it, does not lower it."""
-    most = max(step.amount for step in steps) or steps[0].called
+    steps = call.steps
+    most = max((step.amount for step in steps), default=call.due) or call.called
     # What was due of a call from before the folder begins is not known until its first step here.
-    due = steps[0].amount if steps[0].status == "OPENED" else most
+    due = steps[0].amount if steps and steps[0].status == "OPENED" else most
     points: list[Point] = [(begin, low), (begin, low + BAR * due / most)]
     for step in steps:
         if begin < step.as_of < end:

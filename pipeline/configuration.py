@@ -37,10 +37,16 @@ def load(kind: Kind, name: str, model: type[Model]) -> tuple[Model, str]:
     path = Path(name) if name.endswith(".yaml") else Path(str(resources.files(f"conf.{kind}") / f"{name}.yaml"))
     try:
         text = path.read_text()
-        return model.model_validate(_read(text)), text
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror})"
         raise ConfigurationError(f"{kind} {name}: {reason}; known: {known(kind)}") from error
+    return parse(kind, name, model, text), text
+
+
+def parse(kind: Kind, name: str, model: type[Model], text: str) -> Model:
+    """YAML as a model. Raises ConfigurationError where it is none, or not what the model asks for."""
+    try:
+        return model.model_validate(_read(text))
     except (pydantic.ValidationError, yaml.YAMLError) as error:
         raise refused(kind, name, error) from error
 

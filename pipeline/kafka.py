@@ -87,6 +87,17 @@ class Kafka(pydantic.BaseModel, extra="forbid", frozen=True):
         own: dict[str, Setting] = {"group.id": f"{self.group}.{name}", "enable.auto.commit": False}
         return Consumer(self.client(own | dict(settings)))
 
+    def begin_at(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Let the group begin at the offsets, by topic and partition. Raises KafkaException."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer(self.client({"group.id": self.group}))
+        try:
+            places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+            consumer.commit(offsets=places, asynchronous=False)
+        finally:
+            consumer.close()
+
     def _token(self, _: str) -> tuple[str, float]:
         """A signed request for MSK, and when it expires, seconds of the epoch."""
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider

@@ -38,7 +38,7 @@ STAMP = TIMESTAMP_LOG_APPEND_TIME
 
 @dataclass(eq=False)
 class ReadPartitions(beam.PTransform):
-    """Every input topic as Raw elements, a block a partition and bundle, without an end and without Java.
+    """Topics as Raw elements, a block a partition and bundle, without an end and without Java.
 
     All partitions are one restriction. Prism takes the watermark of an unbounded stage from the bundle that ended last,
     so a partition in a bundle of its own would not hold it (docs/engines.md).

@@ -60,7 +60,13 @@ def replay(
     files = files_of(day)
     if not files:
         raise DayError(f"{day}: expected <topic>.jsonl or .avro files beside manifest.json, found none")
-    monitor = monitor_of(manifest, job=job, rules=rules, shards=shards, **flags)
+    replay_through(monitor_of(manifest, job=job, rules=rules, shards=shards, **flags), files, out, options)
+
+
+def replay_through(
+    monitor: MonitorMargin, files: list[tuple[str, str]], out: Path | str, options: PipelineOptions
+) -> None:
+    """Run files, (topic, path), through a graph into a folder of outputs. Raises OSError."""
     with beam.Pipeline(options=options) as pipeline:
-        raws = pipeline | "ReadDay" >> ReadDay(tuple((topic, path) for topic, path in files))
-        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(out)
+        raws = pipeline | "ReadDay" >> ReadDay(tuple(files))
+        _ = raws | "MonitorMargin" >> monitor | "WriteDay" >> WriteDay(place(out))

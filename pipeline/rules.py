@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 import pydantic
 
-from pipeline.configuration import Parameter, load, refused
+from pipeline.configuration import Parameter, load, parse, refused
 from risk.rulebook import Rulebook
 from schemas.ids import digest
 from schemas.scalars import Time
@@ -51,9 +51,27 @@ class RulebookFile(pydantic.BaseModel, extra="forbid"):
         return {name: {**base.get(name, {}), **own.get(name, {})} for name in {**base, **own}}
 
 
+Files = list[tuple[RulebookFile, str]]
+
+
 def load_rulebook(name: str) -> Rulebook:
     """A rulebook by name (conf/rules/NAME.yaml) or by path. Raises ConfigurationError."""
-    file, sections, text = _layered(name)
+    return _book(name, _files(name))
+
+
+def texts_of(name: str) -> list[str]:
+    """The text of a rulebook's file and of those that it layers on, the lowest first: all that its version is a hash
+    of. Raises ConfigurationError."""
+    return [text for _, text in _files(name)]
+
+
+def rulebook_of(name: str, texts: Iterable[str]) -> Rulebook:
+    """The rulebook of such texts, by themselves; name: for errors. Raises ConfigurationError."""
+    return _book(name, [(parse("rules", name, RulebookFile, text), text) for text in texts])
+
+
+def _book(name: str, files: Files) -> Rulebook:
+    file, sections, text = _stacked(name, files)
     values = {where: {key: parameter.value for key, parameter in named.items()} for where, named in sections.items()}
     head: dict[str, Any] = {"name": file.name, "version": digest(text.encode())[:12]}
     try:
@@ -74,7 +92,7 @@ def load_rulebooks(names: Iterable[str]) -> tuple[Rulebook, ...]:
 
 def sources_of(name: str) -> dict[str, str]:
     """The citation of every parameter of a rulebook, those of a section as section.name. Raises ConfigurationError."""
-    _, sections, _ = _layered(name)
+    _, sections, _ = _stacked(name, _files(name))
     return {
         f"{where}.{key}" if where else key: parameter.source
         for where, named in sections.items()
@@ -104,15 +122,28 @@ def _check_numbers(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected no negative number, found {value}")
 
 
-def _layered(name: str, above: tuple[str, ...] = ()) -> tuple[RulebookFile, dict[str, Parameters], str]:
-    """A file, its sections over those that it layers on, and the texts of both."""
-    file, text = load("rules", name, RulebookFile)
-    if file.layers_on is None:
-        return file, file.sections(), text
-    if file.layers_on in above or file.layers_on == name:
-        raise refused("rules", name, f"layers_on: expected no circle, found {' on '.join([*above, name])} again")
-    base, sections, below = _layered(file.layers_on, (*above, name))
-    if file.effective_at < base.effective_at:
-        at = f"expected at or after {base.effective_at} of {base.name}, which it layers on"
-        raise refused("rules", name, f"effective_at: {at}, found {file.effective_at}")
-    return file, file.on(sections), below + text
+def _files(name: str) -> Files:
+    """A file and those that it layers on, the lowest first, each with its text."""
+    found: Files = []
+    names: list[str] = []
+    at: str | None = name
+    while at is not None:
+        if at in names:
+            raise refused("rules", names[-1], f"layers_on: expected no circle, found {' on '.join(names)} again")
+        names.append(at)
+        file, text = load("rules", at, RulebookFile)
+        found.insert(0, (file, text))
+        at = file.layers_on
+    return found
+
+
+def _stacked(name: str, files: Files) -> tuple[RulebookFile, dict[str, Parameters], str]:
+    """The highest of the files, its sections over those of the others, and the texts of all."""
+    (file, whole), *above = files
+    sections = file.sections()
+    for upper, text in above:
+        if upper.effective_at < file.effective_at:
+            at = f"expected at or after {file.effective_at} of {file.name}, which it layers on"
+            raise refused("rules", name, f"effective_at: {at}, found {upper.effective_at}")
+        file, sections, whole = upper, upper.on(sections), whole + text
+    return file, sections, whole

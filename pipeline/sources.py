@@ -74,7 +74,7 @@ def _received(topic: str, records: Iterable[Any]) -> Iterator[Raw]:
 
 @dataclass(eq=False)
 class ReadKafkaIO(beam.PTransform):
-    """Every input topic through KafkaIO's unbounded source, which Flink runs itself and checkpoints.
+    """Topics through KafkaIO's unbounded source, which Flink runs itself and checkpoints.
 
     Fields:
       kafka: the cluster; a start without state begins at the group's offsets, or at the beginning.
@@ -82,16 +82,18 @@ class ReadKafkaIO(beam.PTransform):
       expansion: address of the expansion service.
       unit: what comes out of the source: blocks (runners/jvm/kafka-source), or records as Beam ships it, each a row
         with its metadata that a Java worker makes (docs/adr/0009).
+      topics: their names; every input unless others are given.
     """
 
     kafka: Kafka
     clock: Clock
     expansion: str
     unit: Unit = "blocks"
+    topics: tuple[str, ...] = tuple(topic.name for topic in INPUTS)
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         """Read, and take blocks apart by topic and partition, or collect a bundle's records by them."""
-        topics, consumer = [topic.name for topic in INPUTS], self.kafka.consumer()
+        topics, consumer = list(self.topics), self.kafka.consumer()
         if self.unit == "blocks":
             given = {"consumer": consumer, "topics": topics, "log_append": self.clock == "log_append"}
             payload = ImplicitSchemaPayloadBuilder(given)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.custody import Custody
 from schemas.errors import UserError
 
 
@@ -82,8 +83,13 @@ class FolderStore:
         yield from sorted(name for name in found if name.startswith(prefix) and not Path(name).name.startswith("."))
 
 
-def open_store(address: str) -> Store:
-    """A folder, or s3://BUCKET/PREFIX. Raises StoreError for any other address."""
-    if "://" not in address:
-        return FolderStore(address)
-    raise StoreError(f"store: expected a folder or s3://BUCKET/PREFIX, found {address}")
+def open_store(custody: Custody) -> Store:
+    """The store of a custody: a folder, or s3://BUCKET/PREFIX. Raises StoreError for any other address."""
+    if "://" not in custody.store:
+        return FolderStore(custody.store)
+    if custody.store.startswith("s3://"):
+        # A folder needs no boto3, which takes a second to import.
+        from pipeline.bucket import S3Store
+
+        return S3Store(custody)
+    raise StoreError(f"store: expected a folder or s3://BUCKET/PREFIX, found {custody.store}")

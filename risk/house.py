@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints, share, ticks
 from risk.block import AccountBlock
+from risk.columns import among
 from risk.lines import Lines
 from risk.rulebook import Tiers
 from risk.terms import EXEMPT_FUND, MONEY_MARKET, OPTION
@@ -31,7 +32,7 @@ def house_rates(block: AccountBlock) -> Floats:
     if block.house is not None:
         rate = np.maximum(rate, np.where(short, *map(block.per_position, block.house[::-1])))
     rate = np.maximum(rate, _tier(block.price, rules.price_rates))
-    rate = np.where(np.isin(market.type[block.symbols], _MONEY), 0.0, rate)
+    rate = np.where(among(market.type[block.symbols], _MONEY), 0.0, rate)
     return np.maximum(rate, market.house_rate[block.symbols])
 
 
@@ -49,7 +50,7 @@ def add_ons(block: AccountBlock) -> Iterator[Lines]:
     gross = block.sums(np.abs(values))
     charged = np.maximum(-block.cash, 0.0) >= rules.debit_above * TICKS_PER_DOLLAR
     owner = block.owners()
-    stock = ~np.isin(market.type[block.symbols], (OPTION, *_MONEY)) & (values != 0) & charged[owner]
+    stock = ~among(market.type[block.symbols], (OPTION, *_MONEY)) & (values != 0) & charged[owner]
     weight = share(np.abs(values), gross[owner])
     held = np.abs(block.quantity)
     days = held / market.average_daily_volume[block.symbols]

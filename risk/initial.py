@@ -7,6 +7,7 @@ import numpy as np
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats
 from risk.block import AccountBlock
+from risk.columns import among
 from risk.lines import Lines
 
 _STOCK = (
@@ -37,7 +38,7 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
     assert rules is not None
     required, worth = found.requirement, found.equity
     rate = np.where(worth < 0, rules.short_rate, rules.long_rate)
-    is_stock, capped = (np.isin(found.rule, codes) for codes in (_STOCK, _CAPPED))
+    is_stock, capped, unrelieved = (among(found.rule, codes) for codes in (_STOCK, _CAPPED, _UNRELIEVED))
     # The first of two is the one held long.
     long = np.maximum(block.price[found.positions] * found.units, 0.0) * TICKS_PER_DOLLAR
     first = found.starts[:-1]
@@ -47,7 +48,7 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
             capped,
             found.rule == lines.SAME_SECURITY,
             found.rule == lines.CONVERTIBLE_HEDGE,
-            np.isin(found.rule, _UNRELIEVED),
+            unrelieved,
             found.rule == lines.REVERSE_CONVERSION,
         ],
         [
@@ -61,7 +62,7 @@ def initial_requirements(block: AccountBlock, found: Lines) -> tuple[Floats, Flo
         required,
     )
     own = np.where(found.rule >= lines.ADDONS, 0.0, by_regulation)
-    either = np.where(capped | np.isin(found.rule, _UNRELIEVED), own, np.maximum(own, required))
+    either = np.where(capped | unrelieved, own, np.maximum(own, required))
     regulation, greater = found.sums(own, accounts), found.sums(either, accounts)
     values = np.where(block.is_option(), 0.0, block.values) * TICKS_PER_DOLLAR
     shorts = block.sums_where(block.quantity < 0, ~block.unpriced) > 0

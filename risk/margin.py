@@ -60,8 +60,8 @@ def lines_of(block: AccountBlock, *, house: bool = True) -> Lines:
     parts = [margin_positions(block, rates, ~by_portfolio)]
     if house:
         parts += [concentration(block), *add_ons(block)]
-    parts = [part.at(~on_portfolio[part.account]) for part in parts]
     if on_portfolio.any():
+        parts = [part.at(~on_portfolio[part.account]) for part in parts]
         parts += [ClassGroups(block, by_portfolio).lines(), _at_market(block, np.flatnonzero(held & by_portfolio))]
     return joined_lines(parts)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from risk import lines
 from risk.amounts import Floats, Ints, share, ticks
-from risk.block import matches
+from risk.block import distinct, matches
 from risk.columns import Columns
 from risk.legs import Legs
 from risk.rulebook import OptionRules
@@ -44,8 +44,8 @@ class Offsets(Columns):
         taken = np.full((len(requirement), _LEGS), -1, np.int64)
         for place, leg in enumerate(legs):
             taken[:, place] = leg
-        worth = np.broadcast_to(np.asarray(equity, np.float64), requirement.shape)
-        return cls(np.broadcast_to(np.asarray(rule, np.int64), requirement.shape), requirement, worth, taken)
+        every = len(requirement)
+        return cls(np.full(every, rule, np.int64), requirement, np.full(every, equity, np.float64), taken)
 
     def cost(self) -> Floats:
         """(c,) ticks that a unit takes from the excess."""
@@ -88,7 +88,8 @@ class _Listing:
         yield from self.protective()
         yield self.collars()
         yield self.reverse_conversions()
-        yield self.boxes()
+        if not self.legs.american.all():
+            yield self.boxes()
 
     def uncovered(self) -> Offsets:
         """(f)(2)(E): the option's value, and the rate of the underlying less what it is out of the money, or the
@@ -193,6 +194,5 @@ class _Listing:
 
 def _keys(left: list[Floats], right: list[Floats]) -> tuple[Ints, Ints]:
     """Numbers that are equal where all the columns (k, n) and (k, m) are."""
-    table = np.concatenate([np.concatenate(left), np.concatenate(right)], axis=1)
-    found = np.unique(table, axis=1, return_inverse=True)[1].ravel()
+    found = distinct(np.concatenate([np.concatenate(left), np.concatenate(right)], axis=1))[1]
     return found[: left[0].shape[1]], found[left[0].shape[1] :]

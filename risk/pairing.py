@@ -17,7 +17,7 @@ from scipy.sparse import csc_array
 
 from risk import lines
 from risk.amounts import TICKS_PER_DOLLAR, Floats, Ints
-from risk.block import matches, runs
+from risk.block import distinct, matches, runs
 from risk.legs import Legs
 from risk.lines import Lines
 from risk.memo import Memo
@@ -119,9 +119,9 @@ def _pools(legs: Legs) -> _Pools:
     """
     option = np.flatnonzero((legs.right != 0) & (legs.count > 0))
     kind = np.stack([legs.group, legs.multiplier, legs.american])[:, option]
-    kinds = np.unique(kind, axis=1, return_inverse=True)[1].ravel()
+    kinds = distinct(kind)[1]
     short = legs.short[option]
-    dated = np.unique(np.stack([kinds, legs.expiry[option]])[:, short], axis=1)
+    dated = distinct(np.stack([kinds, legs.expiry[option]])[:, short])[0]
     pool, member = matches(dated[0].astype(np.int64), kinds)
     date, expiry = dated[1].astype(np.int64)[pool], legs.expiry[option][member]
     keep = np.where(short[member], expiry <= date, expiry >= date)
@@ -133,7 +133,7 @@ def _pools(legs: Legs) -> _Pools:
     kept, pool = np.unique(pool, return_inverse=True)
     group = np.zeros(len(kept), np.int64)
     group[pool] = legs.group[leg]
-    nodes = np.unique(np.stack([pool, legs.strike[leg]]), axis=1)
+    nodes = distinct(np.stack([pool, legs.strike[leg]]))[0]
     node_pool = nodes[0].astype(np.int64)
     node, member = matches(node_pool, pool)
     lost = np.maximum(legs.right[leg[member]] * (nodes[1][node] - legs.strike[leg[member]]), 0.0)

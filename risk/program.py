@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array
 
 from risk.amounts import Floats, Ints
 from risk.block import runs
@@ -84,8 +84,9 @@ class Programs:
         """Neighbouring programs, from one up to another."""
         variables = slice(self.variables[first], self.variables[end])
         rows = slice(self.rows[first], self.rows[end])
-        bounds = (self.matrix[rows, variables], self.least[rows], self.most[rows])
-        return _needed(_optimum(self.cost[variables], bounds)[0])
+        # To cut a sparse matrix takes as long as to solve a small one.
+        matrix = self.matrix if end - first == len(self.tied) else self.matrix[rows, variables]
+        return _needed(_optimum(self.cost[variables], (matrix, self.least[rows], self.most[rows]))[0])
 
     def _settle(self, programs: Ints, values: Floats) -> Ints:
         """Put the optima of some programs that have the least `second` into the values; those where that failed."""
@@ -122,13 +123,16 @@ class Programs:
         """Variables of some programs, which of these each is of, and the bounds of their rows."""
         chosen, rows = (runs(starts[programs], np.diff(starts)[programs]) for starts in (self.variables, self.rows))
         of = np.repeat(np.arange(len(programs)), np.diff(self.variables)[programs])
-        return chosen, of, [(self.matrix[:, chosen][rows], self.least[rows], self.most[rows])]
+        matrix = self.matrix if len(programs) == len(self.tied) else self.matrix[:, chosen][rows]
+        return chosen, of, [(matrix, self.least[rows], self.most[rows])]
 
 
 def _at_most(cost: Floats, of: Ints, values: Floats, slack: float) -> Any:
     """The bounds by which each program costs no more than at the values."""
     most = np.bincount(of, cost * values) + slack
-    return csr_array((cost, (of, np.arange(len(of))))), np.full(len(most), -np.inf), most
+    # A column has one entry.
+    matrix = csc_array((cost, of, np.arange(len(of) + 1)), shape=(len(most), len(of)))
+    return matrix, np.full(len(most), -np.inf), most
 
 
 def _needed(found: Floats | None) -> Floats:
@@ -142,14 +146,13 @@ def _optimum(cost: Floats, bounds: Any, whole: NDArray[np.bool_] | None = None) 
     # It takes 20 MB, which a day without options need not pay.
     from scipy.optimize import milp
 
+    options: dict[str, Any] = {"presolve": False}
+    if whole is not None:
+        options |= {"mip_rel_gap": 0.0, "node_limit": max(_LEAST_NODES, EFFORT // len(cost))}
     found = milp(
         cost,
         constraints=bounds,
         integrality=None if whole is None else whole.astype(np.int64),
-        options={
-            "mip_rel_gap": 0.0,
-            "presolve": False,
-            "node_limit": max(_LEAST_NODES, EFFORT // len(cost)),
-        },
+        options=options,
     )
     return None if found.x is None else np.asarray(found.x), bool(found.success)

@@ -174,6 +174,7 @@ class LiquidationRules:
       cost_rate, cost_per_order: of what is traded, and dollars an order. lot: units of stock that are traded together.
       volume_share: of a day's average volume that an order may be. price_band: share of its price that a limit is off.
       cooldown: seconds between two proposals of an account. automatic: whether a proposal needs no approval.
+      spread: seconds over which proposals of accounts that become due at one time come.
     """
 
     buffer: float
@@ -183,6 +184,7 @@ class LiquidationRules:
     volume_share: float
     price_band: float
     cooldown: int
+    spread: int
     automatic: bool
 
     def cost(self, values: Floats) -> Floats:

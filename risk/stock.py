@@ -6,8 +6,11 @@ import numpy as np
 
 from risk import lines, terms
 from risk.amounts import Floats, Ints, ticks
+from risk.columns import among
 from risk.rulebook import Rulebook, StockRules
 from risk.terms import Terms
+
+_BY_TYPE = (terms.SECURITY_FUTURE, terms.MONEY_MARKET, terms.EXEMPT_FUND)
 
 
 def maintain_stock(units: Floats, price: Floats, what: Terms, house: Floats, rules: Rulebook) -> tuple[Floats, Ints]:
@@ -31,7 +34,7 @@ def maintain_stock(units: Floats, price: Floats, what: Terms, house: Floats, rul
     amount = np.where(whole, amount, np.rint(values * stock.broken_fund_rate))
     rule[~np.broadcast_to(whole, values.shape)] = lines.BROKEN_FUND
     # By type of security there is no minimum a share.
-    by_share = short & ~np.isin(what.type, [terms.SECURITY_FUTURE, terms.MONEY_MARKET, terms.EXEMPT_FUND])
+    by_share = short & ~among(what.type, _BY_TYPE)
     low = by_share & (price < stock.low_price)
     floors = (
         (by_share & ~low, ticks(np.abs(units) * stock.per_share), lines.PER_SHARE),

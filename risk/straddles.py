@@ -15,7 +15,8 @@ import numpy as np
 
 from risk import lines
 from risk.amounts import Floats, Ints
-from risk.block import matches
+from risk.block import distinct, matches
+from risk.columns import among
 from risk.legs import Legs
 from risk.lines import Lines
 from risk.offsets import Offsets
@@ -64,12 +65,10 @@ class Straddles:
 def straddles_of(legs: Legs, offsets: Offsets) -> Straddles:
     """Of the columns of the uncovered options those that relieve, and of the straddles those that are relieved."""
     uncovered, relieved = (
-        np.flatnonzero(np.isin(offsets.rule, rules))
-        for rules in ((lines.NAKED, lines.NAKED_MINIMUM), (lines.STRADDLE,))
+        np.flatnonzero(among(offsets.rule, rules)) for rules in ((lines.NAKED, lines.NAKED_MINIMUM), (lines.STRADDLE,))
     )
     leg = offsets.legs[:, 0]
-    sizes = np.stack([legs.group[leg], legs.multiplier[leg]])
-    alike = np.unique(sizes, axis=1, return_inverse=True)[1].ravel()
+    alike = distinct(np.stack([legs.group[leg], legs.multiplier[leg]]))[1]
     by_leg, is_call = np.zeros(len(legs.group)), legs.right[leg] > 0
     by_leg[leg[uncovered]] = offsets.requirement[uncovered]
     required = by_leg[leg]
@@ -92,6 +91,8 @@ def straddles_of(legs: Legs, offsets: Offsets) -> Straddles:
 
 def _shared(key: Ints, count: Floats, other_key: Ints, other_count: Floats) -> tuple[Ints, Ints, Floats]:
     """Which of one selection meet which of another, and in how many units, where both are laid end to end by key."""
+    if not len(key) or not len(other_key):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     keys = np.union1d(key, other_key)
     one, other = np.searchsorted(keys, key), np.searchsorted(keys, other_key)
     totals = np.maximum(*(np.bincount(of, n, len(keys)) for of, n in ((one, count), (other, other_count))))

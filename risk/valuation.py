@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from risk.amounts import Floats, Ints, ticks
-from risk.block import AccountBlock
+from risk.block import AccountBlock, distinct
 from risk.memo import asked_columns
 from risk.options import Contracts, values_at
 from risk.terms import CONVERTIBLE, OPTION, SECURITY_FUTURE, Terms, years_until
@@ -57,14 +57,14 @@ def with_volatilities(block: AccountBlock) -> AccountBlock:
     if len(without):
         # Where there is no quote an account's own last fill says the price.
         pairs = np.stack([block.symbols[without], block.price[without]])
-        (rows, price), of = np.unique(pairs, axis=1, return_inverse=True)
+        (rows, price), of = distinct(pairs)
         what = market.at(rows.astype(np.int64))
         contracts = contracts_of(what, market.price[what.underlying], block.instant, block.rules.risk_free_rate)
         told = np.append(contracts.columns(), price[None], axis=0)
         memo = None if block.memos is None else block.memos.volatilities
         find = lambda places: imply_volatility(contracts.at(places), price[places])[None]  # noqa: E731
         found = asked_columns(memo, told, find)[0]
-        volatility[without] = np.where(np.isnan(found), LOWEST, found)[of.ravel()]
+        volatility[without] = np.where(np.isnan(found), LOWEST, found)[of]
     return replace(block, volatility=volatility)
 
 
@@ -90,13 +90,13 @@ def gains(block: AccountBlock, at: Ints, moves: Floats) -> Floats:
     option = np.flatnonzero(what.type == OPTION)
     if len(option):
         pairs = np.stack([rows[option], volatility[at[option]]])
-        (symbols, vols), of = np.unique(pairs, axis=1, return_inverse=True)
+        (symbols, vols), of = distinct(pairs)
         some = symbols.astype(np.int64)
         # The last row is where the spot is now.
         shifts = np.append(np.maximum(moves[:, some], -1.0), np.zeros((1, len(some))), axis=0)
         values = _values(replace(market.at(some), volatility=vols), shifts, block)
         # Nothing long can lose more than it costs.
-        out[:, option] = np.maximum((values[:-1] - values[-1])[:, of.ravel()], -price[option])
+        out[:, option] = np.maximum((values[:-1] - values[-1])[:, of], -price[option])
     return out
 
 

@@ -1,4 +1,4 @@
-"""The Java side: job servers, KafkaIO and a broker, assembled by Maven from runners/jvm into build/jvm."""
+"""The Java side: job servers, KafkaIO, a broker, DynamoDB Local; assembled by Maven from runners/jvm into build/jvm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Literal
 
 from runners.artifact import BUILD, EngineMissingError, built, run
 
-Module = Literal["flink-job-server", "spark-job-server", "kafka-expansion", "kafka-broker"]
+Module = Literal["flink-job-server", "spark-job-server", "kafka-expansion", "kafka-broker", "dynamodb-local"]
+
+#: Run from a folder of jars; the others are one jar.
+FOLDERS = ("kafka-broker", "dynamodb-local")
 
 #: What the source of Kafka is part of.
 WITH_SOURCE = ("flink-job-server", "kafka-expansion")
@@ -23,8 +26,8 @@ def java() -> str:
 
 
 def assembled(module: Module) -> Path:
-    """A module's jar, or the folder of a broker's jars. Raises EngineMissingError without Java and Maven."""
-    name = "kafka-broker" if module == "kafka-broker" else f"{module}.jar"
+    """A module's jar, or the folder of its jars. Raises EngineMissingError without Java and Maven."""
+    name = module if module in FOLDERS else f"{module}.jar"
 
     def build() -> None:
         java()

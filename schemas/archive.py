@@ -9,21 +9,20 @@ and the last one is published apart from the store, so that a tail that was cut 
 Names are of the store's root, with "/" between folders, the same in a folder and in S3:
 
   records/topic=fills.v1/date=2026-01-05/hour=14/LOG-00000-00000000000000000000.parquet
-  digests/log=LOG/2026-01-05T14.json
+  digests/log=LOG/2026-01-05T14-00-00.json
   facts/HASH.json
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from schemas.scalars import Time, encode_json
-
-HOUR = 3_600_000_000
 
 #: What is before the first record of a chain, and before the first digest.
 NOTHING = ""
@@ -104,14 +103,29 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     content: str
 
 
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the chain of a partition has come: the next offset, and its last link."""
+
+    topic: str
+    partition: int
+    end: int
+    link: str
+
+
 class HourDigest(msgspec.Struct, frozen=True, kw_only=True):
-    """An hour of a log: its objects, sorted by name, and the digest of the hour before."""
+    """An hour of a log: its objects, sorted by name, and the digest of the hour before.
+
+    hour: when it begins. seconds: how long it is; a custody may ask for digests more often than by the hour.
+    heads: of every partition so far, sorted, so that the last digest vouches for the whole log.
+    """
 
     log: str
     hour: Time
+    seconds: int = 3600
     parts: tuple[Part, ...]
     facts: tuple[Fact, ...]
     previous: str
+    heads: tuple[Head, ...] = ()
     digest: str = ""
 
 
@@ -146,9 +160,10 @@ def digest_json(digest: HourDigest) -> bytes:
     return _ENCODER.encode(digest) + b"\n"
 
 
-def hour_of(microseconds: int) -> Time:
-    """The beginning of the hour that a time is in."""
-    return Time(microseconds // HOUR * HOUR)
+def hour_of(microseconds: int, seconds: int = 3600) -> Time:
+    """The beginning of the hour that a time is in, or of the span of so many seconds."""
+    step = seconds * 1_000_000
+    return Time(microseconds // step * step)
 
 
 def object_name(log: str, topic: str, partition: int, hour: int, begin: int) -> str:
@@ -159,12 +174,24 @@ def object_name(log: str, topic: str, partition: int, hour: int, begin: int) -> 
 
 def digest_name(log: str, hour: int) -> str:
     """The name of the digest of an hour."""
-    return f"digests/log={log}/{Time(hour).text()[:13]}.json"
+    return f"digests/log={log}/{Time(hour).text()[:19].replace(':', '-')}.json"
 
 
 def fact_name(content: str) -> str:
     """The name of a fact by its content."""
     return f"facts/{content}.json"
+
+
+def topic_in(name: str) -> str | None:
+    """The topic whose records an object has, by its name; None: of a digest, a fact, or what is no name of these."""
+    found = _OBJECT.match(name)
+    return found["topic"] if found else None
+
+
+def hour_in(name: str) -> Time | None:
+    """The hour that an object is of, or when a digest's begins, by its name; None: of a fact, and as topic_in."""
+    found = _OBJECT.match(name) or _DIGEST.match(name)
+    return Time.parse(f"{found['date']}T{found['time'].replace('-', ':')}Z") if found else None
 
 
 def read_digest(text: bytes) -> HourDigest:
@@ -176,5 +203,9 @@ def _decode(kind: type, value: Any) -> Any:
     return kind.parse(value) if kind is Time else kind(value)
 
 
+_OBJECT = re.compile(
+    r"records/topic=(?P<topic>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<time>\d\d)/[^/]+\.parquet$"
+)
+_DIGEST = re.compile(r"digests/log=[^/]+/(?P<date>\d{4}-\d\d-\d\d)T(?P<time>\d\d-\d\d-\d\d)\.json$")
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_json)
 _DECODER = msgspec.json.Decoder(HourDigest, dec_hook=_decode)

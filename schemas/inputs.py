@@ -197,12 +197,14 @@ class OpenedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class IntradayChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a transaction changed the intraday margin level by, at the prices in force when it was booked.
 
-    id: of the original fill, or of the cash movement. executed_at: none where nobody said.
+    id: of the original fill, or of the cash movement; kind: which, as each has ids of its own. executed_at: none where
+    nobody said.
     """
 
     id: Id
     executed_at: Time | None
     change: Money
+    kind: Literal["FILL", "CASH"] = "FILL"
 
 
 class IntradayPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,6 +48,9 @@ FIRM_TOTALS = Topic("firm.totals.v1", outputs.FirmTotals, "account_id")
 AUDIT = Topic("audit.v1", outputs.Audit, "account_id")
 DEADLETTER = Topic("deadletter.v1", outputs.DeadLetter, "topic")
 
+#: The digests of the archive, published apart from the store that they are of (schemas.archive).
+DIGESTS = "audit.digests.v1"
+
 INPUTS = (SNAPSHOTS, ACCOUNTS, INSTRUMENTS, BETAS, PRICES, FILLS, CASH, OVERRIDES)
 OUTPUTS = (
     MARGIN_CALC,

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.stores import Endpoints, endpoints
 
 # No test asserts a wall-clock time, Hypothesis' own deadline for an example included.
 settings.register_profile("margin", settings(), deadline=None)
 settings.load_profile("margin")
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+    """S3 and DynamoDB of this session, started on first use."""
+    with endpoints(tmp_path_factory.mktemp("stores")) as found:
+        yield found
+
+
+@pytest.fixture
+def aws(services: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Endpoints:
+    """Both, with this process's environment leading to them."""
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    return services

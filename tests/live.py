@@ -60,6 +60,17 @@ def stack(folder: Path, *, partitions: int = 1, **changes: Any) -> Iterator[Stac
         found.stop()
 
 
+def one_a_shard(prefix: str, shards: int) -> list[str]:
+    """Names of accounts, one of each shard."""
+    found: dict[int, str] = {}
+    for number in count():
+        name = f"{prefix}-{number}"
+        found.setdefault(shard_of(name, shards), name)
+        if len(found) == shards:
+            break
+    return list(found.values())
+
+
 class Markers:
     """Accounts that nobody has, one a shard: once their alerts are out, so is all that came before them."""
 
@@ -78,19 +89,13 @@ class Markers:
 
     def send(self) -> set[str]:
         """Send one for every shard; their ids."""
-        own = f"MARK-{time.time_ns()}"
-        found: dict[int, str] = {}
-        for number in count():
-            name = f"{own}-{number}"
-            found.setdefault(shard_of(name, self.job.shards), name)
-            if len(found) == self.job.shards:
-                break
+        found = one_a_shard(f"MARK-{time.time_ns()}", self.job.shards)
         producer = Producer(self.job.kafka.client())
-        for name in found.values():
+        for name in found:
             cash = Cash(cash_id=name, account_id=name, amount=Money(10_000), kind="DEPOSIT")
             producer.produce(CASH.name, to_json(cash), name.encode())
         assert not producer.flush(60)
-        return set(found.values())
+        return set(found)
 
     def settle(self, timeout: float = 240) -> None:
         """Send markers and wait for their alerts; an AssertionError after `timeout` seconds, which a run hangs for."""

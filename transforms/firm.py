@@ -28,6 +28,7 @@ from schemas.inputs import CallType
 from schemas.scalars import Money, Ratio, Time
 from schemas.topics import FIRM_TOTALS
 from transforms.cells import decode_cell, encode_cell
+from transforms.fold import Following
 from transforms.lines import Lines, line_of
 from transforms.state import ShardState
 
@@ -166,49 +167,31 @@ class FirmState:
 
 
 @dataclass(frozen=True)
-class TotalFirm:
+class TotalFirm(Following):
     """Adds up what the shards say, as a fold for InTimeOrder: the firm as of each instant that something changed at.
 
-    horizon: of the shards, microseconds; None live.
+    until: the shards' horizon, microseconds; None live.
     """
 
     until: int | None = None
 
     cells = ("firm",)
     output = Lines
-    #: It follows another InTimeOrder, so an instant of that one is complete a millisecond after it (design A).
-    interval = 1000
 
     start = staticmethod(FirmState)
+
+    @property
+    def horizon(self) -> int | None:
+        """What the shards say at their horizon is seen right after it."""
+        return None if self.until is None else self.instant_of(self.until)
 
     def decode(self, payload: bytes) -> Part:
         """What a shard said."""
         return _DECODER.decode(memoryview(payload)[8:])
 
-    @property
-    def horizon(self) -> int | None:
-        """What the shards say at their horizon is seen right after it."""
-        return None if self.until is None else self.until + self.interval
-
-    def instant_of(self, stamp: int) -> int:
-        """The first millisecond after the stamp."""
-        return (stamp // self.interval + 1) * self.interval
-
-    def pieces(self, payload: bytes) -> Iterator[tuple[int, bytes]]:
-        """The payload, which is of one instant."""
-        yield self.instant_of(self.first_stamp(payload)), payload
-
-    def first_stamp(self, payload: bytes) -> int:
+    def stamp_of(self, element: Part) -> int:
         """The instant of the shards."""
-        return int.from_bytes(payload[:8], "big")
-
-    def stamps(self, element: Part) -> list[int]:
-        """The instant of the shards."""
-        return [element.as_of]
-
-    def split(self, element: Part, before: int) -> tuple[Part | None, Part | None]:
-        """The element, if instant `before` sees it, or what waits."""
-        return (element, None) if element.as_of < before else (None, element)
+        return element.as_of
 
     def next_deadline(self, state: FirmState) -> int:
         """Nothing happens by itself."""

@@ -47,6 +47,37 @@ class Fold(Protocol):
         """When the earliest record of a payload arrived; payloads as bytes sort by it."""
 
 
+class Following:
+    """What a fold behind another InTimeOrder has: payloads begin with the instant that they are of, eight bytes, and
+    are complete a millisecond after it (design A)."""
+
+    interval = 1000
+
+    def stamp_of(self, element: Any) -> int:
+        """The instant that an element is of, microseconds."""
+        raise NotImplementedError
+
+    def instant_of(self, stamp: int) -> int:
+        """The first millisecond after the stamp."""
+        return (stamp // self.interval + 1) * self.interval
+
+    def first_stamp(self, payload: bytes) -> int:
+        """The instant that a payload is of."""
+        return int.from_bytes(payload[:8], "big")
+
+    def pieces(self, payload: bytes) -> Iterator[tuple[int, bytes]]:
+        """The payload, which is of one instant."""
+        yield self.instant_of(self.first_stamp(payload)), payload
+
+    def stamps(self, element: Any) -> list[int]:
+        """The instant that an element is of."""
+        return [self.stamp_of(element)]
+
+    def split(self, element: Any, before: int) -> tuple[Any, Any]:
+        """The element, if instant `before` sees it, or what waits."""
+        return (element, None) if self.stamp_of(element) < before else (None, element)
+
+
 def collect_garbage_seldom() -> None:
     """Prepare a worker for many objects."""
     # A fold's state, and the records that a parser hands on, are hundreds of thousands of objects without cycles;

@@ -16,7 +16,7 @@ from risk.liquidation import Proposal, propose
 from risk.proposals import Stepped
 from risk.rulebook import LiquidationRules
 from schemas import outputs
-from schemas.ids import identified
+from schemas.ids import digest, identified
 from schemas.inputs import LiquidationOrder, OpenProposal
 from schemas.scalars import Money, Quantity, Time
 from transforms.calls import Calls
@@ -24,7 +24,14 @@ from transforms.events import RULES, Out
 from transforms.positions import Update
 
 TOPIC = "liquidations.v1"
+SECOND = 1_000_000
 _BY_POLICY = "policy"
+
+
+def proposal_phase(account_id: str, spread: int) -> int:
+    """Microseconds of a spread, seconds, after which an account's turn comes: from its id, so that the shard cannot
+    matter."""
+    return int(digest(account_id.encode())[:8], 16) * spread * SECOND >> 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,10 @@ class Liquidations:
         for booking in update.bookings:
             for posting in booking.postings:
                 proposal = state.standing.of(booking.account).proposal
-                if proposal is not None and proposal.state == "APPROVED" and posting.symbol:
+                if proposal is None or proposal.state != "APPROVED" or not posting.symbol:
+                    continue
+                # A correction of what was done before is no fill of its orders, nor undoes one.
+                if posting.corrects is None or posting.corrects > proposal.proposed_at:
                     stepped = proposals.filled(proposal, posting.symbol, posting.quantity)
                     if stepped is not None:
                         self.own.events.follow(block.place(booking.account), booking.source)
@@ -65,12 +75,16 @@ class Liquidations:
                 if standing.proposal is not None:
                     yield self.take(at, proposals.withdrawn(standing.proposal))
                 self.own.keep(at, msgspec.structs.replace(self.own.standing(at), propose_at=None))
-            elif standing.proposal is None and (standing.propose_at or 0) <= block.instant:
+                continue
+            if standing.proposal is None and standing.propose_at is None:
+                # A crash makes many due at one instant; to size them all at it would hold up what else the shard says.
+                self._wait(at, self._phase(at, rules))
+            if standing.proposal is None and (self.own.standing(at).propose_at or 0) <= block.instant:
                 reliable = block.measures["stale_share"][at] <= block.rules.max_stale_share
                 if open_now and reliable:
                     yield from self._propose(at, rules)
                 else:
-                    self._wait(at, 0 if not open_now else rules.cooldown)
+                    self._wait(at, rules.cooldown * SECOND if open_now else 0)
 
     def _propose(self, at: int, rules: LiquidationRules) -> Iterator[Out]:
         events, state = self.own.events, self.own.state
@@ -80,7 +94,7 @@ class Liquidations:
             [market.symbols[row] for row in book.symbols.tolist()], state.book.liquidate_last.get(account, ())
         )
         found = propose(book, names=market.symbols, last=last, rules=rules)
-        self._wait(at, rules.cooldown)
+        self._wait(at, rules.cooldown * SECOND)
         if not found.orders:
             # Nothing that may be sold helps: said once a session.
             self._wait(at, 0, next_session=True)
@@ -107,12 +121,17 @@ class Liquidations:
                 why=order.why,
             )
 
-    def _wait(self, at: int, seconds: int, *, next_session: bool = False) -> None:
-        """Propose nothing of an account for so long, and only while the market is open."""
-        sessions, instant = self.own.state.market.sessions, self.own.events.block.instant
-        until = instant + seconds * 1_000_000
+    def _phase(self, at: int, rules: LiquidationRules) -> int:
+        block, state = self.own.events.block, self.own.state
+        return proposal_phase(state.book.ids[int(block.accounts[at])], rules.spread)
+
+    def _wait(self, at: int, time: int, *, next_session: bool = False) -> None:
+        """Propose nothing of an account for a time, microseconds, and only while the market is open."""
+        block, sessions = self.own.events.block, self.own.state.market.sessions
+        until, rules = block.instant + time, block.rules.liquidation
         if next_session or not sessions.is_open(until):
-            until = sessions.next_open(until)
+            # All that waits for it would come at the open.
+            until = sessions.next_open(until) + (0 if rules is None else self._phase(at, rules))
         self.own.keep(at, msgspec.structs.replace(self.own.standing(at), propose_at=Time(until)))
 
     def take(self, at: int, stepped: Stepped, found: Proposal | None = None, by: str | None = None) -> Out:
@@ -121,7 +140,7 @@ class Liquidations:
         self.own.keep(at, msgspec.structs.replace(self.own.standing(at), proposal=kept))
         proposal, rules = stepped.proposal, self.own.events.block.rules.liquidation
         if rules is not None and stepped.step in ("EXECUTED", "REJECTED"):
-            self._wait(at, rules.cooldown)
+            self._wait(at, rules.cooldown * SECOND)
         return self._event(
             at, stepped.step, proposal.proposal_id, proposal=proposal, found=found, by=by or proposal.approved_by
         )

@@ -36,7 +36,8 @@ class _Kept:
 
     Fields:
       stores: of the bundle that is working on it; cells that the state fetches later are read through them.
-      deadline: the next instant at which something happens without an arrival.
+      deadline: the next instant at which something happens without an arrival, once this worker has set a timer for
+        it; who set those of a state that was made again may have had other rules.
       ahead: bytes of the items that wait.
       journal: bytes of the items in the bag that the state has taken in and the cells have not.
       sizes: bytes of the cells that were written.
@@ -180,7 +181,6 @@ def _load(fold: Any, kept: _Kept, items: Iterable[bytes]) -> None:
         _run(fold, state, [], instant - fold.interval)
         _run(fold, state, [fold.decode(item[8:]) for item in together], instant)
     _run(fold, state, [], done)
-    kept.deadline = fold.next_deadline(state)
 
 
 def _run(fold: Any, state: Any, arrivals: list[Any], until: int) -> None:

@@ -1,1 +1,1 @@
-"""The audit trail: read, verified, re-derived (`margin audit`)."""
+"""Reading the archive: what was so and known when, whether anything was changed, and what an examiner is given."""

@@ -14,7 +14,7 @@ from ops.stack.service import HOST, Service, ServiceError
 from pipeline.kafka import Kafka
 from runners.java import assembled, java
 from runners.port import free_port
-from schemas.topics import ACCOUNTS, ACCOUNTS_STATE, BETAS, BY_NAME, INSTRUMENTS
+from schemas.topics import ACCOUNTS, ACCOUNTS_STATE, BETAS, BY_NAME, DIGESTS, INSTRUMENTS
 
 #: The newest record of a key is all that these say.
 COMPACTED = {topic.name for topic in (ACCOUNTS, INSTRUMENTS, BETAS, ACCOUNTS_STATE)}
@@ -89,7 +89,7 @@ def create_topics(kafka: Kafka, *, partitions: int = 1) -> list[str]:
       ServiceError: the broker refuses.
     """
     admin = AdminClient(kafka.client())
-    missing = BY_NAME.keys() - admin.list_topics(timeout=30).topics.keys()
+    missing = {*BY_NAME, DIGESTS} - admin.list_topics(timeout=30).topics.keys()
     wanted = [
         NewTopic(
             name,
@@ -100,6 +100,8 @@ def create_topics(kafka: Kafka, *, partitions: int = 1) -> list[str]:
                 # says when they could be read.
                 "message.timestamp.type": "LogAppendTime",
                 "cleanup.policy": "compact" if name in COMPACTED else "delete",
+                # The archive has a week to read what is compacted afterwards.
+                "min.compaction.lag.ms": str(7 * 86_400_000 if name in COMPACTED else 0),
             },
         )
         for name in sorted(missing)

@@ -6,6 +6,7 @@ import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,10 @@ from ops.outcome import Outcome, OutcomeError, read_outcome
 from ops.plot import ticks
 from ops.report import write_report
 from ops.show import show
+from schemas.codec import to_json
+from schemas.inputs import OpenCall, Snapshot, Standing
 from schemas.outputs import Liquidation, MarginCall, Restriction
+from schemas.scalars import Money, Time
 from tests.ops.folder import CALL_RULE, alert, at, consequence, money, state, write
 
 EVIL = "A<script>&\"'[red]"
@@ -169,6 +173,87 @@ def test_page_says_what_happened(page: str) -> None:
         "Called: 2, of which 1",
     ):
         assert expected in texts
+
+
+def rows_of(page: str, *columns: str) -> list[list[str]]:
+    """The cells of the table that has such columns."""
+    found = []
+    for text in re.findall(r"<table>.*?</table>", page, re.DOTALL):
+        rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", text)]
+        if rows[0] == list(columns):
+            found = [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in rows[1:]]
+    return found
+
+
+def step(account: str, time: str, status: str, due: float, ends: Any = None, **sums: Any) -> MarginCall:
+    own = {name: money(sums.pop(name)) for name in ("called", "covered", "cancelled") if name in sums}
+    sums = {"occurred_at": at("15:10:00"), **sums}
+    return consequence(MarginCall, account, time, ends, status=status, amount=money(due), **own, **sums)
+
+
+def test_each_call_says_what_was_called_covered_cancelled_and_is_still_due(tmp_path: Path) -> None:
+    paid: Any = {"called": 150, "covered": 60.25, "by": "DEPOSIT"}
+    sold: Any = {**paid, "covered": 80.5, "by": "TRADE"}
+    opened = step("D", "15:10:00", "OPENED", 100)
+    carried = OpenCall(
+        call_id="F/MAINTENANCE",
+        event_id="",
+        type="MAINTENANCE",
+        opened_at=Time.parse("2025-12-30T21:01:00Z"),
+        due_at=Time.parse("2026-01-22T21:00:00Z"),
+        initial=money(500),
+        covered={"DEPOSIT": money(200)},
+    )
+    closing = Snapshot(
+        account_id="F", as_of=at("21:00:00"), cash=Money(0), positions=(), standing=Standing(calls=(carried,))
+    )
+    records = [
+        *(own for name in "ABCDEF" for own in state(name, "14:30:01", "NONE", 2000, 1000)),
+        *state("F", "15:01:00", "MARGIN_CALL", 900, 1000),
+        # F is looked at, for its call has no step today.
+        consequence(Restriction, "F", "15:20:00", status="IMPOSED", stressed_equity=money(-5)),
+        step("A", "15:10:00", "OPENED", 100),
+        step("A", "15:20:00", "INCREASED", 150, called=150),
+        step("A", "15:25:00", "COVERED", 89.75, **paid),
+        step("A", "15:26:00", "COVERED", 69.5, **sold),
+        step("A", "15:30:00", "REDUCED", 59.5, **{**sold, "by": None}, cancelled=10),
+        step("B", "15:10:00", "OPENED", 100, type="REG_T"),
+        step("B", "15:30:00", "EXTENDED", 100, type="REG_T", extended_by="<ann>, bob", due_at=at("21:30:00")),
+        step("C", "15:10:00", "OPENED", 100, due_at=at("15:39:00")),
+        step("C", "15:40:00", "EXPIRED", 100, due_at=at("15:39:00")),
+        opened,
+        step("D", "15:30:00", "CANCELLED", 0, opened, cancelled=100),
+        step("E", "15:30:00", "MET", 0, covered=100, by="APPRECIATION", occurred_at=Time.parse("2026-01-02T15:00:00Z")),
+    ]
+    out = write(tmp_path / "out", records)
+    (out / "snapshots.v1.jsonl").write_bytes(to_json(closing) + b"\n")
+    write_report(out, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Page(page).open == []
+    amounts = ("called $", "covered $", "cancelled $", "still due $")
+    assert rows_of(page, "time", "account", "type", *amounts[:2], "by", *amounts[2:], "due", "state") == [
+        ["10:10:00", "C", "house", "100.00", "", "", "", "100.00", "05 Jan 10:39", "expired"],
+        [
+            *("10:10:00", "A", "house", "150.00", "80.50", "deposit 60.25, trade 20.25", "10.00", "59.50"),
+            *("05 Jan 16:00", "open"),
+        ],
+        ["10:10:00", "B", "reg t", "100.00", "", "", "", "100.00", "05 Jan 16:30", "extended by &lt;ann&gt;, bob"],
+        ["30 Dec 16:01", "F", "maintenance", "500.00", "200.00", "deposit", "", "300.00", "22 Jan 16:00", "open"],
+        ["10:10:00", "D", "house", "100.00", "", "", "100.00", "", "05 Jan 16:00", "cancelled 10:30:00"],
+        [
+            *("02 Jan 10:00", "E", "house", "100.00", "100.00", "appreciation or before", "", "", "05 Jan 16:00"),
+            "met 10:30:00",
+        ],
+    ]
+    assert rows_of(page, "type", "calls", "with something due", *amounts) == [
+        ["reg t", "1", "1", "100.00", "", "", "100.00"],
+        ["maintenance", "1", "1", "500.00", "200.00", "", "300.00"],
+        ["house", "4", "2", "450.00", "180.50", "110.00", "159.50"],
+    ]
+    texts = " ".join(Page(page).texts)
+    assert "Called: 4, of which 3 open at the close. Called before, and open or ended since: 2." in texts
+    # The picture of an account whose call has no step today.
+    assert "maintenance $500, 300 still due 22 Jan 16:00" in texts
 
 
 def test_show_prints_names_as_they_are_and_limits_rows(out: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from ops.generate import write_day
 from ops.stack.stack import Stack
 from ops.stream import Pace, stream
-from tests import live
+from tests import deadlines, live
 from tests.engines import needed
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -26,19 +25,22 @@ def day(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: Each unit that Kafka is read by, with the rules of the seed and with options, calls and liquidations.
-JOBS: dict[str, dict[str, Any]] = {
-    "blocks": {"unit": "blocks"},
-    "records": {"unit": "records", "rulebooks": ["finra-4210"]},
-}
-
-
-@pytest.fixture(scope="module", params=list(JOBS))
+@pytest.fixture(scope="module", params=["blocks", "records"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Each unit that Kafka is read by: one with options, calls and liquidations, the other with the seed's rules."""
     # Two slots share the workers, and no topic has one order: neither may show.
-    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000, **JOBS[request.param]}
-    with needed("kafka"), needed("flink"), live.stack(tmp_path_factory.mktemp("stack"), **changes) as found:
+    changes = {"partitions": 2, "parallelism": 2, "shards": 3, "checkpoint_ms": 1000, "unit": request.param}
+    folder = tmp_path_factory.mktemp("stack")
+    if request.param == "blocks":
+        changes["rulebooks"] = deadlines.write_rules(folder)
+    with needed("kafka"), needed("flink"), live.stack(folder, **changes) as found:
         yield found
+
+
+@pytest.mark.parametrize("stack", ["blocks"], indirect=True)
+def test_deadlines_fire_on_time_and_without_an_event(stack: Stack, tmp_path: Path) -> None:
+    """That of a deficiency that persists, and that of official closes."""
+    deadlines.check_they_fire(stack.job, tmp_path)
 
 
 def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_names() -> None:
     assert object_name("log", "fills.v1", 3, hour, 12).endswith(
         "/date=2026-01-05/hour=14/log-00003-" + "12".zfill(20) + ".parquet"
     )
-    assert digest_name("log", hour) == "digests/log=log/2026-01-05T14.json"
+    assert digest_name("log", hour) == "digests/log=log/2026-01-05T14-00-00.json"
 
 
 def test_a_digest_survives_and_its_hash_is_of_its_content() -> None:

@@ -16,17 +16,12 @@ from schemas.inputs import Account, Cash, Fill, Input, Override, Price
 from schemas.outputs import MarginCall
 from schemas.scalars import Money, Quantity, Time
 from tests import days
-from tests.days import FINRA, fold_of
+from tests.days import FINRA, fold_of, on
 
 #: Prices never turn old, and nobody is liquidated by the clock, so that calls alone are seen.
 RULES = dataclasses.replace(
     FINRA, calls=load_rulebook("finra-4210").calls, stale_after=500_000, persist=10**7, restriction_release=0.0
 )
-
-
-def on(day: str, time: str = "15:00:00") -> Time:
-    """A time of January 2026, UTC; New York closes at 21:00."""
-    return Time.parse(f"2026-01-{day}T{time}Z")
 
 
 def account(regime: Any = "STRATEGY") -> Account:
@@ -64,8 +59,7 @@ def override(action: Any, at: Time, target: str | None = None, **more: Any) -> O
 
 
 def run(records: Sequence[Input], until: Time, rules: Rulebook = RULES) -> list[days.Output]:
-    fold = dataclasses.replace(fold_of(rules=rules), horizon=None)
-    return list(days.records_of(fold.advance(fold.start(), [days.by_topic(records)], until)))
+    return days.run(records, rules=rules, until=until)
 
 
 def steps(outputs: Sequence[days.Output], kind: str | None = None) -> list[tuple[str, str, float]]:
@@ -105,6 +99,17 @@ def test_a_crash_is_called_by_the_house_at_once_and_by_the_rule_at_the_close() -
     # Two and fifteen sessions on; Monday the 19th is Martin Luther King Day.
     assert house.due_at == on("08", "21:00:00")
     assert rule.due_at == on("28", "21:00:00")
+
+
+def test_a_deposit_and_a_fill_may_have_the_same_id() -> None:
+    """Each topic has ids of its own: the fill took the deposit's place in the day's path, and was called as unpaid."""
+    day = [account(), cash(60_000, on("05"), 1), fill(1000, 100.0, on("05", "15:10:00"), fill_id="c1")]
+    outputs = run(day, on("05", "22:00:00"))
+    assert [(own.id, own.kind) for own in events(outputs, "margin.intraday.v1")[-1].changes] == [
+        ("c1", "CASH"),
+        ("c1", "FILL"),
+    ]
+    assert steps(outputs) == []
 
 
 def test_one_deposit_covers_both_in_full() -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
-from risk.rulebook import LiquidationRules
-from schemas.inputs import Account, Input
+from risk.rulebook import LiquidationRules, Rulebook
+from schemas.inputs import Account, Fill, Input
+from schemas.scalars import Time
 from tests import days
-from tests.transforms.test_calls import BOUGHT, CRASH, RULES, cash, events, fill, on, override, price, run
+from tests.days import fold_of, on
+from tests.transforms.test_calls import BOUGHT, CRASH, RULES, account, cash, events, fill, override, price, run
+from transforms.liquidations import proposal_phase
+from transforms.monitor import Monitor
+from transforms.state import ShardState
 
 #: A deficiency of half an hour; one share a lot, no cost, no buffer, so that sizes can be seen: D / 25% of the price.
 PLAIN = LiquidationRules(
@@ -21,6 +28,7 @@ PLAIN = LiquidationRules(
     volume_share=1.0,
     price_band=0.05,
     cooldown=600,
+    spread=0,
     automatic=False,
 )
 QUICK = dataclasses.replace(RULES, persist=1800, liquidation=PLAIN)
@@ -115,3 +123,110 @@ def test_what_cannot_be_cured_says_so() -> None:
     last = events(outputs, "liquidations.v1")[-1]
     assert last.unsecured_debit == 10_000 * 10_000
     assert "debit" in last.reason
+
+
+#: Ten seconds over which proposals of many that become due at one instant are spread, on a grid of a second.
+SPREAD, SECOND = dataclasses.replace(QUICK, liquidation=dataclasses.replace(PLAIN, spread=10)), days.SECOND
+DUE = on("06", "15:30:01")
+CROWD = tuple(f"A{number}" for number in range(40))
+
+
+def crowd(*more: Input, fell_at: Time = on("06")) -> list[Input]:
+    """All of CROWD as the account of CRASH: short of 2,500 from the instant after `fell_at`."""
+    of_one = (account(), cash(60_000, on("05")), fill(1000, 100.0, on("05", "15:10:00")))
+    each = [
+        msgspec.structs.replace(record, account_id=name, **({"fill_id": name} if isinstance(record, Fill) else {}))
+        for name in CROWD
+        for record in of_one
+    ]
+    return [*each, price(100.0, on("05", "15:11:00")), price(50.0, fell_at), *more]
+
+
+def fine(rules: Rulebook = SPREAD) -> Monitor:
+    """The fold on a grid of a second."""
+    return dataclasses.replace(fold_of(rules=rules), horizon=None, interval=SECOND)
+
+
+def at_once(records: Sequence[Input], until: Time) -> list[days.Output]:
+    """All records in one element, as of a replay."""
+    fold = fine()
+    return list(days.records_of(fold.advance(fold.start(), [days.by_topic(records)], until)))
+
+
+def in_steps(records: Sequence[Input], until: Time) -> list[days.Output]:
+    """Deadline by deadline, with the state written to its cells and read back in between, as live."""
+    fold, cells, found = fine(), dict[str, bytes](), list[days.Output]()
+    state, waiting = fold.start(), sorted(records, key=lambda record: record.arrived_at or 0)
+    while True:
+        arrival = min((fold.instant_of(int(record.arrived_at or 0)) for record in waiting[:1]), default=until + 1)
+        instant = min(arrival, fold.next_deadline(state))
+        if instant > until:
+            return found
+        now = [record for record in waiting if fold.instant_of(int(record.arrived_at or 0)) <= instant]
+        waiting = waiting[len(now) :]
+        found.extend(days.records_of(fold.advance(state, [days.by_topic(now)], instant)))
+        cells |= state.drain()
+        state = ShardState(fold.sessions)
+        state.load(cells.get)
+
+
+def told_at(outputs: Sequence[days.Output], status: str) -> dict[str, int]:
+    """When each account was told of a step, microseconds."""
+    return {own.account_id: int(own.as_of) for own in events(outputs, "liquidations.v1") if own.status == status}
+
+
+def turns(since: int) -> dict[str, int]:
+    """When the turn of each of CROWD comes, a second's grid, of a wait that begins at a time."""
+    return {name: -(-(since + proposal_phase(name, 10)) // SECOND) * SECOND for name in CROWD}
+
+
+def test_many_that_become_due_at_one_instant_are_proposed_each_at_its_turn() -> None:
+    outputs = at_once(crowd(), on("06", "16:00:00"))
+    assert told_at(outputs, "DUE") == dict.fromkeys(CROWD, DUE)
+    found = told_at(outputs, "PROPOSED")
+    assert found == turns(DUE)
+    # No second has more than a quarter of them.
+    counts = Counter(found.values())
+    assert len(counts) >= 8
+    assert max(counts.values()) <= 10
+    assert max(counts) <= DUE + 10 * SECOND
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_turns_are_the_same_in_any_number_of_shards_and_live(shards: int) -> None:
+    until = on("06", "15:45:00")
+    whole = days.lines(at_once(crowd(), until))
+    dealt = days.shards_of(crowd(), shards)
+    assert days.lines(own for part in dealt for own in at_once(part, until)) == whole
+    assert days.lines(own for part in dealt for own in in_steps(part, until)) == whole
+
+
+def test_a_proposal_again_keeps_its_own_time() -> None:
+    first = turns(DUE)
+    refused = [
+        msgspec.structs.replace(
+            override("REJECT", on("06", "15:31:00"), f"{name}/PROPOSAL/{Time(first[name]).text()}"), account_id=name
+        )
+        for name in CROWD[:3]
+    ]
+    found = told_at(at_once(crowd(*refused), on("06", "16:00:00")), "PROPOSED")
+    assert {name: found[name] for name in CROWD[:3]} == dict.fromkeys(CROWD[:3], on("06", "15:41:01"))
+
+
+def test_a_deposit_before_the_turn_leaves_nothing_to_propose() -> None:
+    late = max(CROWD, key=lambda name: proposal_phase(name, 10))
+    paid = msgspec.structs.replace(cash(5000, on("06", "15:30:03")), account_id=late)
+    outputs = at_once(crowd(paid), on("06", "16:00:00"))
+    assert [own.status for own in events(outputs, "liquidations.v1") if own.account_id == late] == ["DUE", "CLEARED"]
+    assert told_at(outputs, "PROPOSED").keys() == set(CROWD) - {late}
+
+
+def test_a_turn_that_the_close_comes_before_is_taken_after_the_next_open() -> None:
+    # Due five seconds before the close.
+    closes, opens = on("06", "21:00:00"), on("07", "14:30:00")
+    outputs = at_once(crowd(fell_at=on("06", "20:29:54")), on("07", "15:00:00"))
+    assert set(told_at(outputs, "DUE").values()) == {closes - 5 * SECOND}
+    today, tomorrow = turns(closes - 5 * SECOND), turns(opens)
+    expected = {name: today[name] if today[name] < closes else tomorrow[name] for name in CROWD}
+    assert told_at(outputs, "PROPOSED") == expected
+    assert 5 < sum(when < closes for when in expected.values()) < len(CROWD) - 5

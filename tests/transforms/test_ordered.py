@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,16 @@ def test_an_instant_writes_its_token_and_nothing_else_until_the_journal_has_outg
     bag, cells = key.commit()
     assert (bag, {**cells, "token": None}) == (before[0], {**before[1], "token": None})
     assert cells["token"] != before[1]["token"]
+
+
+def test_rules_that_a_job_goes_on_with_set_their_own_deadlines() -> None:
+    """No timer of the job before it, which had other rules, is one for them; nor need an event come at theirs."""
+    quiet = dataclasses.replace(days.RULES, heartbeat=10**7)
+    fold, changes_at = days.fold_of(rules=quiet), at(900)
+    key = Key(fold)
+    key.arrive(worker_of(fold), [Cash(cash_id="X", account_id="A", amount=Money(1), kind="DEPOSIT", arrived_at=at(1))])
+    list(key.wake(worker_of(fold), at(60)))
+    assert changes_at not in key.timers
+    rules = (quiet, dataclasses.replace(quiet, version="later", effective_at=changes_at))
+    list(key.wake(worker_of(dataclasses.replace(fold, rulebooks=rules)), at(120)))
+    assert changes_at in key.timers

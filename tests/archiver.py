@@ -1,0 +1,60 @@
+"""The archive of a live job as a process of its own, and what is in its store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from pipeline.archive import last_digest
+from pipeline.custody import Custody
+from pipeline.job import LiveJob
+from pipeline.objects import decode_rows
+from pipeline.store import FolderStore
+from schemas.archive import Row
+
+
+@contextmanager
+def running(job: LiveJob, folder: Path, custody: Custody) -> Iterator[None]:
+    """The archive of a job as a process of its own, killed afterwards."""
+    for name, settings in (("job", job), ("custody", custody)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    command = ("ops.cli", "archive", "--job", str(folder / "job.yaml"), "--custody", str(folder / "custody.yaml"))
+    with (folder / "archive.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", *command], stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until(holds: Callable[[], bool], timeout: float = 180) -> None:
+    """An AssertionError after `timeout` seconds, which a run hangs for."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def sealed(store: FolderStore, job: LiveJob) -> int:
+    """Until when the log is sealed, microseconds."""
+    digest = last_digest(store, job.name)
+    return 0 if digest is None else int(digest.hour) + digest.seconds * 10**6
+
+
+def rows_in(store: FolderStore) -> list[Row]:
+    """Every row of every object, each object once."""
+    names = list(store.names("records/"))
+    rows = [row for name in names for row in decode_rows(store.get(name) or b"", name.split("/")[1][len("topic=") :])]
+    assert len({row.place for row in rows}) == len(rows)
+    return rows
