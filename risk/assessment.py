@@ -55,11 +55,13 @@ def deficiencies(
         needs no deposit (FINRA 4210 interpretation (b)/022).
     """
     lacking, portfolio = np.maximum(-own.level, 0.0), _on_portfolio(block)
+    least = _least_equity(block, portfolio, traded)
     return {
         "MAINTENANCE": np.where(portfolio, 0.0, lacking),
         "PORTFOLIO_MARGIN": np.where(portfolio, lacking, 0.0),
         "HOUSE": np.maximum(-excess, 0.0),
-        "MINIMUM_EQUITY": np.maximum(_least_equity(block, portfolio, traded) - own.equity, 0.0),
+        # Of equity below zero maintenance asks alone where there is no minimum.
+        "MINIMUM_EQUITY": np.where(least > 0, np.maximum(least - own.equity, 0.0), 0.0),
     }
 
 

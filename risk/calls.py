@@ -31,6 +31,9 @@ BASIS: Mapping[CallType, Basis] = {
     "INTRADAY": "CLOSE",
 }
 
+#: The type that calls of a type add up with: what concentration adds is part of what the house asks for.
+_TOGETHER: Mapping[CallType, CallType] = {"CONCENTRATION": "HOUSE"}
+
 _ALIVE: tuple[State, ...] = ("OPEN", "EXTENDED", "EXPIRED")
 #: What each step makes of a call: of a state that is not named the step is refused. None is before the call.
 TRANSITIONS: Mapping[Step, Mapping[State | None, State]] = {
@@ -111,9 +114,15 @@ def expired(call: OpenCall) -> Stepped:
     return _stepped("EXPIRED", call.state, call)
 
 
+def adds_to(kind: CallType) -> CallType:
+    """The type that calls of a type add up as."""
+    return _TOGETHER.get(kind, kind)
+
+
 def of_type(calls: Sequence[OpenCall], kind: CallType) -> list[OpenCall]:
-    """Those of a type, the oldest first."""
-    return sorted((call for call in calls if call.type == kind), key=lambda call: (call.opened_at, call.call_id))
+    """Those of a type and of what adds up with it, the oldest first."""
+    own = (call for call in calls if adds_to(call.type) == adds_to(kind))
+    return sorted(own, key=lambda call: (call.opened_at, call.call_id))
 
 
 def spread(calls: Sequence[OpenCall], kind: CallType, by: Means, amount: int) -> Iterator[Stepped]:
@@ -127,14 +136,14 @@ def spread(calls: Sequence[OpenCall], kind: CallType, by: Means, amount: int) ->
 
 def paid(calls: Sequence[OpenCall], by: Means, amount: int, cures: Mapping[str, tuple[str, ...]]) -> Iterator[Stepped]:
     """What a deposit, or what a trade freed, ticks, covers: in full of each type that it may cure."""
-    for kind in dict.fromkeys(call.type for call in calls):
+    for kind in dict.fromkeys(adds_to(call.type) for call in calls):
         if by in cures.get(kind, ()):
             yield from spread(calls, kind, by, amount)
 
 
 def missing(calls: Sequence[OpenCall], kind: CallType, deficiency: int) -> int:
     """What of a deficiency, ticks, the calls of its type do not ask for already."""
-    return max(deficiency - sum(outstanding(call) for call in calls if call.type == kind), 0)
+    return max(deficiency - sum(map(outstanding, of_type(calls, kind))), 0)
 
 
 def eased(
@@ -142,7 +151,7 @@ def eased(
 ) -> Iterator[Stepped]:
     """What the market covers: of calls of a type that it may cure, all that is more than is deficient now, ticks."""
     if "APPRECIATION" in cures.get(kind, ()):
-        spare = sum(outstanding(call) for call in calls if call.type == kind) - deficiency
+        spare = sum(map(outstanding, of_type(calls, kind))) - deficiency
         yield from spread(calls, kind, "APPRECIATION", max(spare, 0))
 
 

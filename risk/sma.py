@@ -50,14 +50,13 @@ def at_close(
 
     Args:
       sma: (n,) at the last close. cash: (n,) paid in, less withdrawals, without what covered an older call. opened,
-        closed: (n,) values as in after_trade. spent: (n,) of what was released, what covered an older call. excess:
-        (n,) Regulation T excess at the close.
+        closed: (n,) values as in after_trade. spent: (n,) of what was released, what covered an older call; what of
+        that was bought back in the end is asked for again. excess: (n,) Regulation T excess at the close.
 
     Returns:
       (n,) SMA; (n,) call. All in ticks.
     """
-    sold = np.maximum(closed - spent / rules.long_rate, 0.0)
-    left, call = after_trade(after_cash(sma, cash), opened, sold, excess, rules)
+    left, call = after_trade(after_cash(sma, cash), opened, closed - spent / rules.long_rate, excess, rules)
     return marked(left, excess), call
 
 

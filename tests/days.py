@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import msgspec
 from hypothesis import strategies as st
 
 from pipeline.day import Manifest
+from pipeline.graph import MonitorMargin
 from pipeline.replay import monitor_of
 from pipeline.rules import load_rulebook
+from risk.market import NEVER
 from risk.rulebook import Rulebook
 from schemas.codec import from_json, to_json
 from schemas.ids import shard_of
@@ -58,10 +62,20 @@ def at(seconds: float) -> Time:
     return Time(OPENS + round(seconds * 1000) * 1000)
 
 
-def fold_of(*, publish_all: bool = False, rules: Rulebook = RULES) -> Monitor:
-    """The fold of the small day."""
-    monitor = monitor_of(MANIFEST, rules=["seed"], shards=1, publish_all=publish_all)
-    return dataclasses.replace(monitor, rulebooks=(rules,)).fold
+def on(day: str, time: str = "15:00:00") -> Time:
+    """A time of January 2026, UTC; New York closes at 21:00."""
+    return Time.parse(f"2026-01-{day}T{time}Z")
+
+
+def fold_of(*, publish_all: bool = False, rules: Rulebook = RULES, live: bool = False) -> Monitor:
+    """The fold of the small day; live: it does not end with the day, but goes on for as long as it is told."""
+    fold = dataclasses.replace(_monitor(publish_all), rulebooks=(rules,)).fold
+    return dataclasses.replace(fold, horizon=None) if live else fold
+
+
+@cache
+def _monitor(publish_all: bool) -> MonitorMargin:
+    return monitor_of(MANIFEST, rules=["seed"], shards=1, publish_all=publish_all)
 
 
 def by_topic(records: Iterable[Input]) -> Records:
@@ -87,12 +101,12 @@ def records_of(outputs: Iterable[Lines]) -> list[Output]:
     return [(topic, from_json(BY_NAME[topic].record, text_of(line))) for topic, found in lines for line in found]
 
 
-def with_firm(outputs: Iterable[Lines]) -> list[Output]:
-    """(topic, record) of every line of all shards, and of the firm as what they say of it adds up to."""
+def with_firm(outputs: Iterable[Lines], until: int = CLOSES) -> list[Output]:
+    """(topic, record) of every line of all shards, and of the firm as what they say of it adds up to by a time."""
     told = list(outputs)
     fold = TotalFirm()
     parts = [fold.decode(payload) for element in told for _, payload in parts_of(element)]
-    return records_of([*told, *fold.advance(fold.start(), parts, CLOSES + fold.interval)])
+    return records_of([*told, *fold.advance(fold.start(), parts, until + fold.interval)])
 
 
 def run(
@@ -102,31 +116,40 @@ def run(
     *,
     publish_all: bool = False,
     rules: Rulebook = RULES,
+    until: int | None = None,
 ) -> list[Output]:
-    """What the fold makes of the records, each shard's given in that many elements."""
-    fold = fold_of(publish_all=publish_all, rules=rules)
+    """What the fold makes of the records, each shard's given in that many elements; of the small day, or live until a
+    time of a later one."""
+    fold = fold_of(publish_all=publish_all, rules=rules, live=until is not None)
+    end = until or CLOSES
     return with_firm(
-        element
-        for mine in shards_of(records, shards)
-        for element in fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], CLOSES)
+        (
+            element
+            for mine in shards_of(records, shards)
+            for element in fold.advance(fold.start(), [by_topic(mine[part::parts]) for part in range(parts)], end)
+        ),
+        end,
     )
 
 
-def run_stepwise(records: Sequence[Input], shards: int, *, rules: Rulebook = RULES) -> list[Output]:
+def run_stepwise(
+    records: Sequence[Input], shards: int, *, rules: Rulebook = RULES, until: int | None = None
+) -> list[Output]:
     """The same, advanced instant by instant, with the state written to its cells and read back in between."""
-    fold, step = fold_of(rules=rules), INTERVAL_MS * 1000
-    return with_firm(
-        element
-        for mine in shards_of(records, shards)
-        for element in _stepwise(fold, mine, range(OPENS + step, CLOSES + step, step))
-    )
+    fold, end = fold_of(rules=rules, live=until is not None), until or CLOSES
+    return with_firm((element for mine in shards_of(records, shards) for element in _stepwise(fold, mine, end)), end)
 
 
-def _stepwise(fold: Monitor, mine: list[Input], instants: range) -> Iterator[Lines]:
+def _stepwise(fold: Monitor, mine: list[Input], until: int) -> Iterator[Lines]:
     state, cells = fold.start(), dict[str, bytes]()
-    for instant in instants:
-        now = [record for record in mine if fold.instant_of(int(record.arrived_at or 0)) == instant]
-        yield from fold.advance(state, [by_topic(now)], instant)
+    arrivals: dict[int, list[Input]] = defaultdict(list)
+    for record in mine:
+        arrivals[fold.instant_of(int(record.arrived_at or 0))].append(record)
+    while True:
+        instant = min(*arrivals, fold.next_deadline(state), NEVER)
+        if instant > until:
+            break
+        yield from fold.advance(state, [by_topic(arrivals.pop(instant, []))], instant)
         cells |= state.drain()
         state = ShardState(fold.sessions)
         state.load(cells.get)
@@ -137,9 +160,11 @@ def lines(outputs: Iterable[Output]) -> list[Line]:
     return sorted((topic, to_json(record)) for topic, record in outputs if topic != "deadletter.v1")
 
 
-def outputs(records: Sequence[Input], shards: int = 1, parts: int = 1, *, rules: Rulebook = RULES) -> list[Line]:
+def outputs(
+    records: Sequence[Input], shards: int = 1, parts: int = 1, *, rules: Rulebook = RULES, until: int | None = None
+) -> list[Line]:
     """Sorted (topic, JSON) of what the fold makes of the records."""
-    return lines(run(records, shards, parts, rules=rules))
+    return lines(run(records, shards, parts, rules=rules, until=until))
 
 
 # Half of the arrivals are exactly on an instant, and a millisecond on either side of one is as likely as not.

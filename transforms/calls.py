@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,17 +21,17 @@ from risk.rulebook import CallRules
 from risk.sma import at_close
 from schemas import outputs
 from schemas.ids import identified
-from schemas.inputs import CallType, OpenCall, OpenedOn, Practice, Standing
+from schemas.inputs import CallType, OpenCall, OpenedOn, Standing
 from schemas.scalars import Money, Time
 from transforms.events import Events, Out
-from transforms.intraday import began, books_through, day_of, deficits_of
+from transforms.intraday import Day, books_through, deficits_of
 from transforms.openings import opening_of
 from transforms.positions import Booking, Update
+from transforms.practices import practised
 from transforms.state import ShardState
 from transforms.trades import day_trades
 
 TOPIC = "margin.calls.v1"
-DAY = 86_400_000_000
 
 RULES: dict[CallType, str] = {
     "REG_T": "12 CFR 220.4(c), 220.12: the day's trades need more than the special memorandum account has",
@@ -41,8 +42,6 @@ RULES: dict[CallType, str] = {
     "PORTFOLIO_MARGIN": "FINRA 4210(g)(10): equity below the portfolio margin requirement at the close",
     "INTRADAY": "FINRA 4210(d)(2): intraday margin deficit",
 }
-#: Calls whose being met by liquidation builds a practice.
-_PRACTISED = ("REG_T", "PORTFOLIO_MARGIN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +107,9 @@ class Calls:
             call = msgspec.structs.replace(call, event_id=call.event_id or event.event_id)
             others = tuple(sorted((*others, call), key=attrgetter("call_id")))
         standing = msgspec.structs.replace(standing, calls=others)
-        self.keep(at, self._practised(standing, stepped))
+        rules = self.events.block.rules.calls
+        self.keep(at, standing if rules is None else practised(standing, stepped, rules, self.events.block.instant))
         return TOPIC, event
-
-    def _practised(self, standing: Standing, stepped: Stepped) -> Standing:
-        """With what a step adds to a practice, and the restriction that this leads to."""
-        block = self.events.block
-        rules, call, now = block.rules.calls, stepped.call, block.instant
-        if rules is None:
-            return standing
-        if stepped.state == "MET" and call.type in _PRACTISED and "TRADE" in call.covered:
-            how = "LIQUIDATED"
-        elif stepped.state == "EXPIRED" and call.type == "INTRADAY":
-            how = "UNMET"
-        else:
-            return standing
-        recent = [own for own in standing.practice if own.at > now - rules.period_days * DAY]
-        practice = (*recent, Practice(at=Time(now), type=call.type, how=how))  # type: ignore[arg-type]
-        standing = msgspec.structs.replace(standing, practice=practice)
-        if sum(own.how == how for own in practice) < (rules.liquidations if how == "LIQUIDATED" else rules.failures):
-            return standing
-        until = max(standing.restricted_until or 0, now + rules.restriction_days * DAY)
-        return msgspec.structs.replace(standing, restricted_until=Time(until))
 
     def booked(self, update: Update, rules: CallRules) -> Iterator[Out]:
         """What the deposits and trades of the instant cover of the calls of their accounts."""
@@ -167,7 +147,7 @@ class Calls:
                 steps = [
                     stepped
                     for kind in calls.BASIS
-                    if "TRADE" in rules.cures.get(kind, ())
+                    if kind == calls.adds_to(kind) and "TRADE" in rules.cures.get(kind, ())
                     for stepped in calls.spread(
                         standing.calls, kind, "TRADE", by_regulation if kind == "REG_T" else freed
                     )
@@ -211,14 +191,13 @@ class Calls:
                 due, cancel = calls.outstanding(call), status == "CANCELLED"
                 yield self.take(at, calls.cancelled(call, due) if cancel else calls.covered(call, "APPRECIATION", due))
 
-    def assessed(self, block: AccountBlock, rules: CallRules) -> Iterator[Out]:
+    def assessed(self, block: AccountBlock, rules: CallRules, day: Day) -> Iterator[Out]:
         """The close: what accounts lack is called, what calls ask for too much is covered, what is due expires.
 
-        block: accounts of the events' block, with their positions.
+        block: accounts of the events' block, with their positions. day: that closes.
         """
         state, book = self.state, block.rules
-        day = day_of(state, block.instant)
-        opened, closed = day_trades(state, block.accounts, began(state, day))
+        opened, closed = day_trades(state, block.accounts, day.began)
         own = [state.standing.of(row) for row in block.accounts.tolist()]
         owing = [any(call.type == "MINIMUM_EQUITY" for call in one.calls) for one in own]
         found, measures = levels_of(block), self.events.block.measures
@@ -226,8 +205,9 @@ class Calls:
         traded = (opened > 0) | np.array(owing, np.bool_)
         deficient = deficiencies(block, found, measures["excess"][ats], traded)
         deficits: Floats = np.zeros(len(opened))
+        older: Floats = deficits
         if book.intraday is not None:
-            deficits = deficits_of(state, block.accounts, found.equity, book.intraday, day)
+            deficits, older = deficits_of(state, block.accounts, found.equity, book.intraday, day)
         before, cash, spent = (
             np.array([float(getattr(one, name)) for one in own]) for name in ("sma", "cash", "spent")
         )
@@ -244,7 +224,7 @@ class Calls:
             at = int(ats[place])
             level = float(found.level[place])
             self.events.follow(at, f"deadline/CLOSE/{Time(block.instant).text()}")
-            yield from self._missing(at, "REG_T", int(regulation[place]), level, rules)
+            yield from self._missing(at, "REG_T", int(regulation[place]), level, rules, day)
             # A stale or halted price alone neither calls nor cures.
             reliable = measures["stale_share"][at] <= book.max_stale_share
             for kind, column in deficient.items() if reliable else ():
@@ -253,47 +233,60 @@ class Calls:
                 more = calls.missing(self.standing(at).calls, kind, deficiency)
                 # A first call by the house is made when it happens, not at the close.
                 if kind != "HOUSE" or MARGIN_CALL in state.ladder.opened.get(int(block.accounts[place]), {}):
-                    yield from self._missing(at, kind, more, level, rules)
-            yield from self._intraday(at, int(deficits[place]), level, rules)
+                    yield from self._missing(at, kind, more, level, rules, day)
+            yield from self._intraday(at, int(deficits[place]), int(older[place]), level, rules, day)
             closing = {"sma": Money.within(sma[place]), "cash": Money(0), "spent": Money(0)}
             self.keep(at, msgspec.structs.replace(self.standing(at), **closing))
             late = [c for c in self.standing(at).calls if c.due_at <= block.instant and c.state != "EXPIRED"]
-            yield from self._all(at, map(calls.expired, late))
+            for call in late:
+                self.events.follow(at, f"deadline/DUE/{call.due_at.text()}")
+                yield self.take(at, calls.expired(call))
 
-    def _missing(self, at: int, kind: CallType, amount: int, level: float, rules: CallRules) -> Iterator[Out]:
+    def _missing(self, at: int, kind: CallType, amount: int, level: float, rules: CallRules, day: Day) -> Iterator[Out]:
         """Call what is missing: more of the day's call, or a new one."""
-        today = [own for own in calls.of_type(self.standing(at).calls, kind) if own.opened_at > self._morning()]
+        today = [own for own in calls.of_type(self.standing(at).calls, kind) if own.opened_at > day.began]
         if amount > 0 and today:
             yield self.take(at, calls.increased(today[-1], amount))
         elif amount > rules.minor.get(kind, 0.0) * TICKS_PER_DOLLAR:
             yield self.open(at, kind, amount, opening_of(self.state, self.events.block, at), level)
 
-    def _morning(self) -> int:
-        return began(self.state, day_of(self.state, self.events.block.instant))
+    def _intraday(self, at: int, deficit: int, older: int, level: float, rules: CallRules, day: Day) -> Iterator[Out]:
+        """Older deficits are met by what the level has risen since; then the day's own is called.
 
-    def _intraday(self, at: int, deficit: int, level: float, rules: CallRules) -> Iterator[Out]:
-        """Older deficits are met by what the level has risen since; then the day's own is called."""
+        older: what of it was lacking before the day's first transaction, which calls of older deficits ask for.
+        """
         for call in calls.of_type(self.standing(at).calls, "INTRADAY"):
             spare = min(int(level) - call.level - sum(call.covered.values()), calls.outstanding(call))
             if spare > 0 and "APPRECIATION" in rules.cures.get("INTRADAY", ()):
                 yield self.take(at, calls.covered(call, "APPRECIATION", spare))
-        yield from self._missing(at, "INTRADAY", deficit, level, rules)
+        asked = older - calls.missing(self.standing(at).calls, "INTRADAY", older)
+        yield from self._missing(at, "INTRADAY", deficit - asked, level, rules, day)
 
     def corrected(
-        self, at: int, call: OpenCall, rests_on: OpenedOn, before: AccountBlock, after: AccountBlock
+        self,
+        at: int,
+        call: OpenCall,
+        rests_on: OpenedOn,
+        before: AccountBlock,
+        after: AccountBlock,
+        told: Counter[CallType],
     ) -> Iterator[Out]:
         """A fill that a call rests on was corrected: it is for so much less, or more, as the book of its opening says.
 
-        before, after: that book, without and with the correction, which makes it rests_on.
+        before, after: that book, without and with the correction, which makes it rests_on. told: by type, ticks that
+        its older calls were reduced by: calls of a type add up, so that only the rest is this one's.
         """
         name = {"REG_T": "regulation", "MINIMUM_EQUITY": "equity"}.get(call.type, "level")
         was, now = (getattr(levels_of(block), name)[0] for block in (before, after))
-        moved = int(now - was)
+        kind = calls.adds_to(call.type)
+        moved = int(now - was) - told[kind]
         call, standing = msgspec.structs.replace(call, rests_on=rests_on), self.standing(at)
         kept = tuple(call if own.call_id == call.call_id else own for own in standing.calls)
         self.keep(at, msgspec.structs.replace(standing, calls=kept))
+        moved = min(moved, calls.outstanding(call))
+        told[kind] += moved
         if moved > 0:
-            yield self.take(at, calls.cancelled(call, min(moved, calls.outstanding(call))))
+            yield self.take(at, calls.cancelled(call, moved))
         elif moved < 0:
             yield self.take(at, calls.increased(call, -moved))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ from risk.ladder import (
 )
 from risk.rulebook import Rulebook, rulebook_at
 from risk.stress import distance_to_call
+from schemas.inputs import CallType
 from schemas.scalars import Time
 from schemas.topics import name_of
 from transforms.calls import Calls
 from transforms.close import close_day
 from transforms.events import RULES, Events, Out
 from transforms.figures import figures_of, money
+from transforms.intraday import Day
 from transforms.lines import PAGE, Lines, lines_by_topic
 from transforms.liquidations import Liquidations
 from transforms.openings import corrected, holds, opening_of, revalued
@@ -57,16 +60,23 @@ class Enforce:
     publish_all: bool = False
 
     def __call__(
-        self, state: ShardState, block: Accounts, update: Update, beats: np.ndarray, *, closing: bool, assessed: bool
+        self,
+        state: ShardState,
+        block: Accounts,
+        update: Update,
+        beats: np.ndarray,
+        *,
+        closing: bool,
+        assessed: Day | None,
     ) -> Iterator[Lines]:
         """Everything that follows from the block: the events account by account in row order, then the figures.
 
-        closing: the day ends. assessed: official closes are in; then the block is of all accounts.
+        closing: the day ends. assessed: the day of which official closes are in; then the block is of all accounts.
         """
         ladder, rows, events = state.ladder, block.accounts, Events(state, block, update)
         old = ladder.flags[rows]
         said = [*self._late(events, update), *self._cancel(events, update)]
-        said.extend(self._journalled(events, self._called(events, update, assessed=assessed)))
+        said.extend(self._journalled(events, self._called(events, update, assessed)))
         marks = state.standing.marks(rows, block.instant)
         decision = decide(block, ladder.flags[rows], ladder.deficient_since[rows], marks)
         # A level that was cancelled and is entered again at once looks unchanged, but opens anew.
@@ -136,7 +146,7 @@ class Enforce:
                 facts = {"cause_id": event.cause_id, "step": event.status, "rule": event.rule, "causes": event.event_id}
                 yield events.journal(at, kind, events.cause_of(at, step=True), facts)
 
-    def _called(self, events: Events, update: Update, *, assessed: bool) -> Iterator[Out]:
+    def _called(self, events: Events, update: Update, assessed: Day | None) -> Iterator[Out]:
         """What operators decided, what deposits and trades cover of calls, and the assessment of official closes."""
         own, block, rules = Calls(events), events.block, events.block.rules.calls
         for account, override in update.overrides:
@@ -145,9 +155,9 @@ class Enforce:
             return
         yield from own.booked(update, rules)
         yield from Liquidations(own).booked(update)
-        if assessed:
+        if assessed is not None:
             for first in range(0, len(block.accounts), PAGE):
-                yield from own.assessed(events.books(block.accounts[first : first + PAGE]), rules)
+                yield from own.assessed(events.books(block.accounts[first : first + PAGE]), rules, assessed)
 
     def _publish(
         self, state: ShardState, block: Accounts, changed: np.ndarray, beating: np.ndarray, closing: bool
@@ -227,7 +237,7 @@ class Enforce:
         for account in sorted({row for row, _ in update.corrections}):
             at, postings = events.block.place(account), [p for row, p in update.corrections if row == account]
             opened = ladder.opened.get(account, {})
-            ended, found = set(), list[Out]()
+            ended = set()
             events.remember(at)
             for level in list(opened):
                 undone = [p for p in postings if p.corrects is not None and p.corrects <= opened[level].opened_at]
@@ -236,6 +246,7 @@ class Enforce:
                     rules = rulebook_at(self.rulebooks, int(opened[level].opened_at))
                     if not holds(opened[level], level, rules, self.measures, state, account):
                         ended.add(level)
+            found, told = list[Out](), Counter[CallType]()
             if DEFICIENCY in ended:
                 # The deficiency that persisted began later than its clock says: the clock starts anew.
                 ended |= opened.keys() & {LIQUIDATION}
@@ -253,7 +264,7 @@ class Enforce:
                     rests_on = corrected(call.rests_on, undone, state, account)
                     rules = rulebook_at(self.rulebooks, int(call.opened_at))
                     before, after = (revalued(own, rules, state, account) for own in (call.rests_on, rests_on))
-                    found.extend(Calls(events).corrected(at, call, rests_on, before, after))
+                    found.extend(Calls(events).corrected(at, call, rests_on, before, after, told))
             yield from found
             state.dirty.update(("ladder", "chains"))
             sources = [own.source for own in update.bookings if own.account == account and own.corrects]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,18 +27,25 @@ from transforms.state import ShardState
 
 #: A day of trading begins at 04:00 New York, so long before its session opens.
 _BEFORE_OPEN = 19_800_000_000
+_DAY = 86_400_000_000
 
 
-def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant: int) -> Iterator[Out]:
+class Day(NamedTuple):
+    """A day of trading: the date of its session, in days of the epoch, and when the one before ended, microseconds."""
+
+    number: int
+    began: int
+
+
+def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant: int, day: Day) -> Iterator[Out]:
     """Take the bookings of an instant into the paths of their accounts, and say where those stand.
 
     The change of a transaction is that of the margin level from the book before it to the book after it, both at the
     prices of the instant. A correction takes the place of its original: the change is that of the corrected fill, on a
-    book without the original.
+    book without the original. One of an earlier day's fill moves the level that the day began with.
     """
     if rules.intraday is None or not update.bookings:
         return
-    day = day_of(state, instant)
     bookings = sorted(update.bookings, key=attrgetter("account"))
     quotes = state.market.quotes(rules, instant)
     for account, own in groupby(bookings, key=attrgetter("account")):
@@ -47,29 +54,34 @@ def follow_intraday(state: ShardState, update: Update, rules: Rulebook, instant:
             yield _follow(state, block, list(own), rules.intraday, day)
 
 
-def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], intraday: IntradayRules, day: int) -> Out:
+def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], intraday: IntradayRules, day: Day) -> Out:
     """The same of one account, given as a block."""
     account = int(block.accounts[0])
     level, equity = _levels(block, state, bookings, intraday)
     path = state.paths.get(account)
-    if path is None or path.day != day:
-        path = IntradayPath(day=day, opening=Money.within(level[0]), changes=())
-    changes = {(change.id, change.kind): change for change in path.changes}
+    if path is None or path.day != day.number:
+        path = IntradayPath(day=day.number, opening=Money.within(level[0]), changes=())
+    changes, opening = {(change.id, change.kind): change for change in path.changes}, path.opening
     at = 0
     for booking in bookings:
-        undone = sum(posting.corrects is not None for posting in booking.postings[:1])
+        corrects = booking.postings[0].corrects
+        undone = int(corrects is not None)
         stands = len(booking.postings) > undone
-        before, at = at + undone, at + len(booking.postings)
+        start, before, at = at, at + undone, at + len(booking.postings)
+        if corrects is not None and corrects <= day.began:
+            # A transaction of an earlier day: the day began with another level.
+            opening = Money.within(opening + level[at] - level[start])
+            continue
         kind: Literal["FILL", "CASH"] = "FILL" if booking.postings[-1].symbol else "CASH"
         changes.pop((booking.id, kind), None)
         if stands:
             executed_at = None if booking.executed_at == UNKNOWN else Time(booking.executed_at)
             if intraday.cash_first and kind == "CASH":
-                executed_at = Time(began(state, day))
+                executed_at = Time(day.began)
             change = Money.within(level[at] - level[before])
             own = IntradayChange(id=booking.id, executed_at=executed_at, change=change, kind=kind)
             changes[booking.id, kind] = own
-    path = IntradayPath(day=day, opening=path.opening, changes=tuple(changes[key] for key in sorted(changes)))
+    path = IntradayPath(day=day.number, opening=opening, changes=tuple(changes[key] for key in sorted(changes)))
     state.paths[account] = path
     state.dirty.add("intraday")
     amounts = np.array([float(change.change) for change in path.changes])
@@ -87,29 +99,42 @@ def _follow(state: ShardState, block: AccountBlock, bookings: list[Booking], int
     return "margin.intraday.v1", identified(record)
 
 
-def day_of(state: ShardState, instant: int) -> int:
-    """The number of the day of trading that an instant, microseconds, is in."""
-    return int(np.searchsorted(state.market.sessions.opens - _BEFORE_OPEN, instant, side="right"))
+def day_of(state: ShardState, instant: int, assessed: Ints | None = None) -> Day:
+    """The day of trading that an instant, microseconds, is in.
+
+    assessed: when each session is assessed. What is done after that is of the next day, or no call would ever ask for
+    it. None without calls.
+    """
+    sessions = state.market.sessions
+    if assessed is None:
+        begins, place = (
+            sessions.opens - _BEFORE_OPEN,
+            int(np.searchsorted(sessions.opens - _BEFORE_OPEN, instant, "right")),
+        )
+    else:
+        begins, place = np.append(0, assessed), int(np.searchsorted(assessed, instant)) + 1
+    # By date, for places are of one calendar: a snapshot takes the path of its day into another.
+    return Day(int(sessions.opens[place - 1]) // _DAY, int(begins[place - 1]))
 
 
-def began(state: ShardState, day: int) -> int:
-    """When a day of trading began, microseconds."""
-    return int(state.market.sessions.opens[day - 1]) - _BEFORE_OPEN
-
-
-def deficits_of(state: ShardState, accounts: Ints, equity: Floats, rules: IntradayRules, day: int) -> Floats:
-    """(n,) ticks of the deficit of a day of the accounts at the rows; none that is minor. equity: (n,) at its end."""
+def deficits_of(
+    state: ShardState, accounts: Ints, equity: Floats, rules: IntradayRules, day: Day
+) -> tuple[Floats, Floats]:
+    """(n,) ticks of the deficit of a day of the accounts at the rows, none that is minor; and of it what they lacked
+    before their first transaction. equity: (n,) at the day's end."""
     paths = [state.paths.get(row) for row in accounts.tolist()]
-    own = [path if path is not None and path.day == day else None for path in paths]
+    own = [path if path is not None and path.day == day.number else None for path in paths]
     changes = [(place, change) for place, path in enumerate(own) if path is not None for change in path.changes]
     times = [UNKNOWN if change.executed_at is None else int(change.executed_at) for _, change in changes]
+    opening = np.array([0.0 if path is None else float(path.opening) for path in own])
     deficit = intraday_deficits(
-        np.array([0.0 if path is None else float(path.opening) for path in own]),
+        opening,
         np.array([place for place, _ in changes], np.int64),
         np.array([float(change.change) for _, change in changes]),
         np.array(times, np.int64),
     )
-    return np.where(is_minor(deficit, equity, rules), 0.0, deficit)
+    deficit = np.where(is_minor(deficit, equity, rules), 0.0, deficit)
+    return deficit, np.minimum(deficit, np.maximum(-opening, 0.0))
 
 
 def _levels(

@@ -95,9 +95,6 @@ def _deadlines(state: ShardState, account: int, rules: Rulebook) -> Iterator[tup
         if until is not None:
             yield name, until
     yield "RULEBOOK", rules.effective_at
-    held = state.book.held(np.array([account]), state.market).symbols
-    for at in sorted(state.market.columns["stale_at"][held].tolist()):
-        yield "STALE", at
 
 
 def audited(state: ShardState, quotes: Quotes, account: int, instant: int) -> tuple[AuditPosition, ...]:

@@ -46,7 +46,10 @@ class Liquidations:
         for booking in update.bookings:
             for posting in booking.postings:
                 proposal = state.standing.of(booking.account).proposal
-                if proposal is not None and proposal.state == "APPROVED" and posting.symbol:
+                if proposal is None or proposal.state != "APPROVED" or not posting.symbol:
+                    continue
+                # A correction of what was done before is no fill of its orders, nor undoes one.
+                if posting.corrects is None or posting.corrects > proposal.proposed_at:
                     stepped = proposals.filled(proposal, posting.symbol, posting.quantity)
                     if stepped is not None:
                         self.own.events.follow(block.place(booking.account), booking.source)

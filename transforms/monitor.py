@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from risk.amounts import Ints
 from risk.block import Accounts, Measure, joined
 from risk.market import NEVER
 from risk.rulebook import Rulebook, rulebook_at
@@ -22,7 +23,7 @@ from schemas.outputs import DeadLetter
 from schemas.topics import INPUTS
 from transforms.enforce import Enforce
 from transforms.firm import is_told_at, part_of
-from transforms.intraday import follow_intraday
+from transforms.intraday import day_of, follow_intraday
 from transforms.lines import Lines, line_of, lines_by_topic
 from transforms.positions import HEARTBEAT_PHASES, UpdatePositions, refusal
 from transforms.records import Records, decode_records, first_stamp, pieces_of, split_records
@@ -169,15 +170,19 @@ class Monitor:
         on_grid = -(-deadline // self.interval) * self.interval
         return on_grid if self.horizon is None else min(on_grid, self.horizon)
 
-    def _next_assessment(self, state: ShardState, rules: Rulebook) -> int:
-        """When official closes are next in, microseconds; at the end of a day that ends before that."""
+    def _assessments(self, state: ShardState, rules: Rulebook) -> Ints | None:
+        """The instants at which the official closes of each session are in; at the end of a day that ends before."""
         if rules.calls is None:
-            return NEVER
+            return None
         closes = state.market.sessions.closes
-        known = closes + rules.calls.close_delay * 1_000_000
-        if self.horizon is not None:
-            known = np.where(closes <= self.horizon, np.minimum(known, self.horizon), known)
-        return int(known.min(initial=NEVER, where=known > state.now))
+        known = -(-(closes + rules.calls.close_delay * 1_000_000) // self.interval) * self.interval
+        return (
+            known if self.horizon is None else np.where(closes <= self.horizon, np.minimum(known, self.horizon), known)
+        )
+
+    def _next_assessment(self, state: ShardState, rules: Rulebook) -> int:
+        known = self._assessments(state, rules)
+        return NEVER if known is None else int(known.min(initial=NEVER, where=known > state.now))
 
     def _evaluate(
         self, state: ShardState, records: list[Input], ticks: Ticks, instant: int, counts: Counter[str]
@@ -198,10 +203,11 @@ class Monitor:
         counts.update(instants=1, recomputed_accounts=len(rows), late_records=late, deadletters=len(update.refused))
         state.now, state.closed, state.deadline = instant, closing, None
         state.dirty.add("clock")
-        yield from lines_by_topic(list(follow_intraday(state, update, rules, instant)))
+        day = day_of(state, instant, self._assessments(state, rules))
+        yield from lines_by_topic(list(follow_intraday(state, update, rules, instant, day)))
         if len(rows):
             block = self.measured(state, rows, rules, instant)
-            yield from self.enforce(state, block, update, beats, closing=closing, assessed=assessed)
+            yield from self.enforce(state, block, update, beats, closing=closing, assessed=day if assessed else None)
         if closing or is_told_at(instant, rules, self.interval):
             yield from part_of(state, rules, instant)
         return update.refused

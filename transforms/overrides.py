@@ -77,9 +77,17 @@ def _until(name: str) -> Callable[[Calls, int, Override], Iterator[Out]]:
     return put
 
 
+def _restrict(own: Calls, at: int, override: Override) -> Iterator[Out]:
+    until, asked = own.standing(at).restricted_until, override.expires_at
+    if until is not None and asked is not None and asked < until:
+        # One person alone would end what takes two to end.
+        raise ValueError(f"RESTRICT: expected expires_at after the restriction that ends {until.text()}")
+    yield from _until("restricted_until")(own, at, override)
+
+
 def _release(own: Calls, at: int, override: Override) -> Iterator[Out]:
     standing = own.standing(at)
-    if standing.restricted_until is None:
+    if standing.restricted_until is None or standing.restricted_until <= own.events.block.instant:
         raise ValueError("RELEASE: expected a restriction by a practice or an operator, found none")
     own.keep(at, msgspec.structs.replace(standing, restricted_until=None))
     return iter(())
@@ -107,7 +115,7 @@ _ACTIONS: dict[str, Callable[[Calls, int, Override], Iterator[Out]]] = {
     "EXTEND": _extend,
     "WAIVE": _waive,
     "EXEMPT": _until("exempt_until"),
-    "RESTRICT": _until("restricted_until"),
+    "RESTRICT": _restrict,
     "RELEASE": _release,
     "APPROVE": _approve,
     "REJECT": _reject,

@@ -11,7 +11,7 @@ from transforms.state import ShardState
 
 
 def day_trades(state: ShardState, accounts: Ints, since: int) -> tuple[Floats, Floats]:
-    """(n,) ticks of what the accounts at the rows bought or sold short since a time, microseconds, and of what they
+    """(n,) ticks of what the accounts at the rows bought or sold short after an instant, microseconds, and of what they
     sold or covered: of each security the net, at the average price of its fills."""
     opened, closed = np.zeros(len(accounts)), np.zeros(len(accounts))
     book, market = state.book, state.market
@@ -20,7 +20,7 @@ def day_trades(state: ShardState, accounts: Ints, since: int) -> tuple[Floats, F
         traded: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for entry in state.ledger.of(book.ids[row]).fills.values():
             fill = entry.effect()
-            if fill is None or entry.applied_at < since:
+            if fill is None or entry.applied_at <= since:
                 continue
             own = traded[fill.symbol]
             own[0] += fill.quantity

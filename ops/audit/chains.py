@@ -59,7 +59,7 @@ class AccountChains:
         """Every link follows one that is there, no two follow the same, and snapshots name links that are there."""
         for account_id, own in self.accounts.items():
             findings.counts["account chains"] += bool(own.links)
-            known = {NOTHING} | own.links.keys() | _opening(own)
+            known = {NOTHING} | own.links.keys() | _opening(own, self.open)
             if self.open and own.links:
                 known.add(next(iter(own.links.values()))[0])
             heads = {head for _, _, head in own.heads}
@@ -75,10 +75,11 @@ class AccountChains:
                     findings.add(place, f"the last link of {account_id}, {head}", "none; it was removed")
 
 
-def _opening(own: _Account) -> set[str]:
+def _opening(own: _Account, trimmed: bool) -> set[str]:
     """What the account's first snapshot says, if it came before the first link: of days before this log."""
     received_at, _, head = min(own.heads, default=(0, "", NOTHING))
-    if not own.heads or (own.closing and len(own.heads) == 1) or (own.first is not None and received_at > own.first):
+    closing = own.closing and len(own.heads) == 1 and not trimmed
+    if not own.heads or closing or (own.first is not None and received_at > own.first):
         return set()
     return {head}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from ops.terminal import console, explained
 from schemas.scalars import encode_json
 
 if TYPE_CHECKING:
+    from ops.audit.question import Question
     from pipeline.custody import Custody
     from transforms.parse import Decode
 
@@ -28,6 +29,8 @@ JobName = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Log = Annotated[str | None, typer.Option(help="of one log only: a job's name, or replay-DATE")]
+From = Annotated[str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")]
+To = Annotated[str | None, typer.Option("--to", help="and before a time, or until the end of a date")]
 Known = Annotated[str | None, typer.Option(help="only what had been received by this time")]
 
 
@@ -35,10 +38,8 @@ Known = Annotated[str | None, typer.Option(help="only what had been received by 
 def query(
     account: Annotated[list[str] | None, typer.Option(help="of an account; may be repeated")] = None,
     symbol: Annotated[list[str] | None, typer.Option(help="of a symbol's market; may be repeated")] = None,
-    begin: Annotated[
-        str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="and before a time, or until the end of a date")] = None,
+    begin: From = None,
+    end: To = None,
     kind: Annotated[
         list[str] | None, typer.Option("--type", help="topics, such as margin.calls.v1, or kinds, such as OPENED")
     ] = None,
@@ -55,17 +56,11 @@ def query(
     """What was so from a time to a time, as it was known at a time; what was superseded by then is shown as such."""
     with explained(ValueError):
         from ops.audit.query import ask, render
-        from ops.audit.question import Question, asked_of, athena_table, select, time_of
+        from ops.audit.question import athena_table, select
         from ops.audit.reader import open_reader
 
         place = place_of(custody, store)
-        asked = Question(
-            **asked_of(kind or (), account or (), symbol or ()),  # type: ignore[arg-type]
-            begin=None if begin is None else time_of(begin),
-            end=None if end is None else time_of(end, end=True),
-            received_before=None if as_known_at is None else time_of(as_known_at, end=True),
-            log=log,
-        )
+        asked = _question(begin, end, as_known_at, log, kind, account, symbol)
         if sql:
             print(f"{athena_table(place.store)};\n\n{select(asked)};")
             return
@@ -99,17 +94,18 @@ def verify(
     with explained(ValueError):
         from rich.progress import Progress
 
-        from ops.audit.digests import published_by, published_of, read_published
+        from ops.audit.digests import published_of, published_on, read_published
         from ops.audit.verify import Verification
         from pipeline.index import open_index
         from pipeline.job import load_live_job
         from pipeline.store import open_store
 
         place, own = place_of(custody, store), list(map(published_of, digest or ()))
+        now = datetime.now(UTC)
         if published is not None:
             own += read_published(published)
         if job is not None:
-            own += (told for told in published_by(load_live_job(job)) if log in (None, told.log))
+            own += (told for told in published_on(load_live_job(job).kafka) if log in (None, told.log))
         with Progress(console=console, transient=True, disable=json) as bar:
             task = bar.add_task("objects", total=None)
             found = Verification(
@@ -118,6 +114,7 @@ def verify(
                 index=open_index(place),
                 log=log,
                 published=own,
+                gone=lambda name: (at := place.goes_at(name)) is not None and at < now and not place.hold_of(name),
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             ).run()
     if json:
@@ -158,6 +155,78 @@ def report_4220(
         _print_json({"date": date.date().isoformat(), "required": [own.document() for own in found]})
     else:
         render(date.date(), found, console)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="zip file to write")],
+    account: Annotated[list[str], typer.Option(help="whose records; may be repeated")],
+    begin: From = None,
+    end: To = None,
+    as_known_at: Known = None,
+    log: Log = None,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    job: JobName = None,
+) -> None:
+    """A bundle for an examiner: an account's records, their proofs, digests and rulebooks, signed (Ed25519)."""
+    with explained(ValueError):
+        from ops.audit import bundle
+        from ops.audit.reader import open_reader
+        from pipeline.store import open_store
+
+        key, place = bundle.signing_key(), place_of(custody, store)
+        asked = _question(begin, end, as_known_at, log, account=account)
+        found = bundle.export(open_reader(place), open_store(place), asked, out, key, decoder_of(job))
+    console.print(
+        f"{out}: {found.records:,} records, {found.digests:,} digests, {found.facts:,} facts, signed with the key of "
+        f"fingerprint {bundle.fingerprint(key.public_key())}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if found.unsealed:
+        console.print(f"{found.unsealed:,} of the records are not sealed yet: nothing proves them", style="yellow")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="a bundle of margin audit export")],
+    key: Annotated[Path, typer.Option("--public-key", help="of who signed it, PEM")],
+    json: AsJson = False,
+) -> None:
+    """Whether a bundle is as it was signed, and whether its records, links and digests fit together; 1 if not."""
+    with explained(ValueError):
+        from ops.audit.bundle import public_key
+        from ops.audit.check import check
+
+        found = check(file, public_key(key))
+    if json:
+        _print_json(found.document())
+    else:
+        found.render(console)
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+def _question(
+    begin: str | None,
+    end: str | None,
+    as_known_at: str | None,
+    log: str | None,
+    kind: list[str] | None = None,
+    account: list[str] | None = None,
+    symbol: list[str] | None = None,
+) -> Question:
+    """The options of a command as a question. Raises ValueError."""
+    from ops.audit.question import Question, asked_of, time_of
+
+    return Question(
+        **asked_of(kind or (), account or (), symbol or ()),  # type: ignore[arg-type]
+        begin=None if begin is None else time_of(begin),
+        end=None if end is None else time_of(end, end=True),
+        received_before=None if as_known_at is None else time_of(as_known_at, end=True),
+        log=log,
+    )
 
 
 def place_of(name: str, store: str | None) -> Custody:

@@ -125,8 +125,7 @@ def _link(row: Row, decode: Decode) -> Audit:
 
 
 def _tells_of(link: Audit, asked: Row) -> bool:
-    causes = link.inputs.get("causes", "").split()
-    return asked.event_id in (link.event_id, link.causation_id, link.inputs.get("event_id"), *causes)
+    return asked.event_id in (link.event_id, *link.inputs.get("causes", "").split())
 
 
 def _told(rows: Iterable[Row], decode: Decode) -> tuple[Told, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import msgspec
 
 from ops.audit.findings import Findings
 from pipeline.configuration import ConfigurationError
-from pipeline.job import LiveJob
+from pipeline.kafka import Kafka
 from pipeline.rules import rulebook_of
 from pipeline.store import Store
 from schemas.archive import (
@@ -60,13 +60,17 @@ def read_chains(store: Store, log: str | None, findings: Findings) -> dict[str, 
     return chains
 
 
-def check_chains(chains: Chains, findings: Findings) -> None:
-    """Every digest's own hash, its predecessor, and that no hour is missing."""
+def check_chains(chains: Chains, findings: Findings, gone: Callable[[str], bool]) -> None:
+    """Every digest's own hash, its predecessor, and that no hour is missing.
+
+    gone: whether a digest of a name, before the first that is there, need not be there any more.
+    """
     for log, chain in chains.items():
         first = chain[0]
-        if first.previous != NOTHING:
-            before = f"the digest of the hour before, {first.previous}"
-            findings.add(digest_name(log, first.hour), before, "none; the beginning of the log was removed")
+        hour_before = digest_name(log, first.hour - first.seconds * 1_000_000)
+        if first.previous != NOTHING and not gone(hour_before):
+            removed = "none; the beginning of the log was removed"
+            findings.add(hour_before, f"digest {first.previous}, which the hour behind it names", removed)
         for digest in chain:
             own = sealed_digest(digest).digest
             if own != digest.digest:
@@ -198,10 +202,10 @@ def _digest_of(text: bytes) -> HourDigest:
     return digest
 
 
-def published_by(job: LiveJob) -> Iterator[HourDigest]:
+def published_on(kafka: Kafka) -> Iterator[HourDigest]:
     """The digests that a live job's archive published on its topic. Raises CaptureError, KafkaException."""
     # What reads Kafka is of no use to an archive of a folder.
     from ops.capture import Log
 
-    for message in Log(job.kafka, (DIGESTS,)).records():
+    for message in Log(kafka, (DIGESTS,)).records():
         yield _digest_of(bytes(message.value() or b""))

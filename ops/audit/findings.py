@@ -29,12 +29,14 @@ class Findings:
     Fields:
       wrong: in the order in which it was found. counts: what was looked at. notes: what is no fault and worth knowing.
       last: the last digest of each log, to be held against what was published apart.
+      whole: what is said where nothing is wrong.
     """
 
     wrong: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     last: dict[str, str] = field(default_factory=dict)
+    whole: str = "Nothing was changed, removed, moved or repeated."
 
     def add(self, where: str, expected: str, found: str) -> None:
         """Something is wrong."""
@@ -63,4 +65,4 @@ class Findings:
         if self.wrong:
             console.print(Text(f"{len(self.wrong):,} not as they were written.", "red"))
         else:
-            console.print(Text("Nothing was changed, removed, moved or repeated.", "green"))
+            console.print(Text(self.whole, "green"))

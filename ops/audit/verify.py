@@ -41,6 +41,11 @@ _NAME = re.compile(
 _HOUR = 3_600_000_000
 
 
+def _kept(name: str) -> bool:
+    """Nothing need not be there."""
+    return False
+
+
 def _ignore(done: int, total: int) -> None:
     """Of so many objects so many are done."""
 
@@ -52,6 +57,7 @@ class Verification:
     Fields:
       store: of the archive. decode: what the topics' values are read with. index: of the archive, if it has one.
       log: only this one. published: digests that were kept apart from the store.
+      gone: whether retention keeps an object or digest of a name no longer, so that it need not be there.
       progress: is told how many objects are done, of how many.
     """
 
@@ -60,21 +66,26 @@ class Verification:
     index: Index | None = None
     log: str | None = None
     published: Iterable[str | HourDigest] = ()
+    gone: Callable[[str], bool] = _kept
     progress: Callable[[int, int], None] = _ignore
     findings: Findings = field(default_factory=Findings)
     _accounts: dict[str, AccountChains] = field(default_factory=dict)
     _rulebooks: dict[str, dict[str, str]] = field(default_factory=dict)
     _entries: Entries = field(default_factory=Entries)
+    #: Logs whose beginning is not there, and need not be, or was told of.
+    _trimmed: set[str] = field(default_factory=set)
     #: Objects of which the index may have entries that are not held against their rows.
     _passed_over: set[str] = field(default_factory=set)
 
     def run(self) -> Findings:
         """Verify all of it. Raises StoreError where the store does not answer."""
         chains = read_chains(self.store, self.log, self.findings)
-        check_chains(chains, self.findings)
+        check_chains(chains, self.findings, self.gone)
+        self._trimmed = {log for log, chain in chains.items() if chain[0].previous != NOTHING}
         self._objects(chains)
         labels = check_facts(self.store, chains, self.findings)
         for log, own in self._accounts.items():
+            own.open |= log in self._trimmed
             own.check(self.findings)
             for label, place in self._rulebooks.get(log, {}).items():
                 if label not in labels.get(log, ()):
@@ -95,16 +106,17 @@ class Verification:
                 part.topic,
                 part.partition,
             )
-            self._joins(part, before[1] if before is not None and same else None)
+            if before is not None and same:
+                self._joins(part, before[1].end, before[1].link, before[1].name)
+            elif log not in self._trimmed:
+                self._joins(part, part.begin, NOTHING, "the beginning of its partition")
             self._object(log, part)
             before = log, part
         self.progress(len(parts), len(parts))
         self._unnamed(chains, {part.name for _, part in parts})
 
-    def _joins(self, part: Part, before: Part | None) -> None:
+    def _joins(self, part: Part, begin: int, link: str, behind: str) -> None:
         """That a part begins where the one before it ends."""
-        begin, link = (part.begin, NOTHING) if before is None else (before.end, before.link)
-        behind = "the beginning of its partition" if before is None else before.name
         if part.begin != begin:
             self.findings.add(part.name, f"offsets from {begin} on, behind {behind}", f"offsets from {part.begin} on")
         elif part.previous != link:
@@ -114,6 +126,13 @@ class Verification:
         findings = self.findings
         findings.counts["objects"] += 1
         content = self.store.get(part.name)
+        if self.gone(part.name):
+            # The index may have let go of its entries already.
+            self._passed_over.add(part.name)
+            if content is None:
+                findings.counts["objects that retention no longer keeps"] += 1
+                self._trimmed.add(log)
+                return
         if content is None:
             findings.add(
                 part.name, f"an object of {part.records} records, offsets {part.begin} to {part.end - 1}", "none"
@@ -125,7 +144,7 @@ class Verification:
         if rows is None:
             self._passed_over.add(part.name)
             return
-        if self.index is not None:
+        if self.index is not None and part.name not in self._passed_over:
             self._entries.take(rows, part.name)
         findings.counts["records"] += len(rows)
         told = len(findings.wrong)

@@ -16,17 +16,12 @@ from schemas.inputs import Account, Cash, Fill, Input, Override, Price
 from schemas.outputs import MarginCall
 from schemas.scalars import Money, Quantity, Time
 from tests import days
-from tests.days import FINRA, fold_of
+from tests.days import FINRA, fold_of, on
 
 #: Prices never turn old, and nobody is liquidated by the clock, so that calls alone are seen.
 RULES = dataclasses.replace(
     FINRA, calls=load_rulebook("finra-4210").calls, stale_after=500_000, persist=10**7, restriction_release=0.0
 )
-
-
-def on(day: str, time: str = "15:00:00") -> Time:
-    """A time of January 2026, UTC; New York closes at 21:00."""
-    return Time.parse(f"2026-01-{day}T{time}Z")
 
 
 def account(regime: Any = "STRATEGY") -> Account:
@@ -64,8 +59,7 @@ def override(action: Any, at: Time, target: str | None = None, **more: Any) -> O
 
 
 def run(records: Sequence[Input], until: Time, rules: Rulebook = RULES) -> list[days.Output]:
-    fold = dataclasses.replace(fold_of(rules=rules), horizon=None)
-    return list(days.records_of(fold.advance(fold.start(), [days.by_topic(records)], until)))
+    return days.run(records, rules=rules, until=until)
 
 
 def steps(outputs: Sequence[days.Output], kind: str | None = None) -> list[tuple[str, str, float]]:

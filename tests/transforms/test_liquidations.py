@@ -13,8 +13,8 @@ from risk.rulebook import LiquidationRules, Rulebook
 from schemas.inputs import Account, Fill, Input
 from schemas.scalars import Time
 from tests import days
-from tests.days import fold_of
-from tests.transforms.test_calls import BOUGHT, CRASH, RULES, account, cash, events, fill, on, override, price, run
+from tests.days import fold_of, on
+from tests.transforms.test_calls import BOUGHT, CRASH, RULES, account, cash, events, fill, override, price, run
 from transforms.liquidations import proposal_phase
 from transforms.monitor import Monitor
 from transforms.state import ShardState

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ LOG = "replay-2026-01-05"
 def crash_archive() -> tuple[Path, str]:
     """The folder of an archived crash day, and its last digest; made once a process, not to be changed."""
     root = Path(mkdtemp(prefix="margin-audit-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     write_day(root / "day", scenario="crash", accounts=15, symbols=6, seed=7, interval_ms=60_000)
     replay(root / "day", root / "out", ENGINE.options(Run()))
     last = archive_day(

@@ -11,15 +11,17 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from ops.audit.digests import read_published
+from ops.audit.digests import published_on, read_published
 from ops.audit.findings import Findings
 from ops.audit.verify import Verification
 from ops.cli import app
 from pipeline.custody import Custody
 from pipeline.index import open_index
 from pipeline.store import FolderStore, open_store
-from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name
+from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name, hour_in
+from schemas.topics import DIGESTS
 from tests import stores
+from tests.broker import MockBroker
 from tests.ops.audit.archive import LOG, copied_to, copy_of, crash_archive
 from tests.ops.audit.forger import BucketVault, Edit, FolderVault, Forger
 from tests.stores import Endpoints
@@ -204,6 +206,24 @@ def test_a_removed_object_is_missed(folder: Path, forger: Forger) -> None:
     assert (finding.where, finding.found) == (part.name, "none")
 
 
+def test_what_retention_keeps_no_longer_is_not_missed(folder: Path, forger: Forger) -> None:
+    first, second = forger.digests[:2]
+    for name in (*(part.name for part in first.parts), digest_name(LOG, first.hour)):
+        forger.vault.remove(name)
+    kept = forger.parts("fills.v1")[0]
+    assert digest_name(LOG, first.hour) in places(verified(folder))
+
+    def gone(name: str) -> bool:
+        hour = hour_in(name)
+        return hour is not None and hour < second.hour
+
+    assert not Verification(FolderStore(folder), decode_plain, gone=gone).run().wrong
+    forger.edit(kept, EDITS["changed"])
+    assert named(kept, EDITS["changed"]) in {
+        own.where for own in Verification(FolderStore(folder), decode_plain, gone=gone).run().wrong
+    }
+
+
 def test_a_moved_object_is_told_at_both_places(folder: Path, forger: Forger) -> None:
     part = forger.parts("fills.v1")[2]
     name = part.name.replace("topic=fills.v1", "topic=cash.v1")
@@ -258,6 +278,17 @@ def test_a_rulebook_that_decisions_name_must_be_kept(folder: Path, forger: Forge
     forger.seal([msgspec.structs.replace(digest, facts=()) for digest in forger.digests])
     (finding,) = verified(folder).wrong
     assert "seed@" in finding.expected
+
+
+def test_digests_that_were_published_on_their_topic_are_read(folder: Path, forger: Forger) -> None:
+    broker = MockBroker()
+    for digest in forger.digests:
+        broker.send(DIGESTS, digest_json(digest))
+    published = list(published_on(broker.kafka))
+    assert published == forger.digests
+    part = forger.parts("fills.v1")[0]
+    forger.forge_on(part, EDITS["changed"])
+    assert part.name in places(verified(folder, *published))
 
 
 @edits
