@@ -2,7 +2,7 @@ PYTHON ?= python3
 SETUP := build/setup.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real live bench bench-live chaos test check format schemas clean
+.PHONY: help setup demo demo-real live bench bench-live chaos outages test check format schemas clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ live: setup ## Start Kafka, Flink and the live job here, stream a day into it an
 
 chaos: setup ## Kill, pause and restart every part of a live run, and compare it with its replay (some twenty minutes)
 	.venv/bin/python -W ignore -m tests.chaos
+
+outages: setup ## Break S3, DynamoDB and the archive's writer under a live run, and compare (some twenty minutes)
+	.venv/bin/python -W ignore -m tests.outages
 
 bench: setup ## Measure against plain NumPy, textbook Beam and Spark (some ten minutes; Java 17 for Spark)
 	.venv/bin/python -m bench.run

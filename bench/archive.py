@@ -252,7 +252,8 @@ def asked_of_bucket(folder: Path, count: int) -> tuple[list[tuple[str, str]], in
     assert answers[:20] == same, "the two answer alike"
     objects = [len({entry.object for entry in index.of_key(q.keys[0], q.begin, q.end)}) for q in asked[:20]]
     found = round(float(np.mean([len(answer) for answer in answers])))
-    title = f"{count} account-days of {found} records in S3 (moto), by the index (DynamoDB Local), {len(names)} objects"
+    where = f"in S3 (moto), by the index (DynamoDB Local), {len(names)} objects of {IN_BUCKET} of these days"
+    title = f"{count} account-days of {found} records {where}"
     return [(f"{title}: p50; p99; longest, ms", quantiles(taken))], found, round(float(np.mean(objects)))
 
 

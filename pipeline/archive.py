@@ -30,15 +30,8 @@ from schemas.archive import Fact, HourDigest, content_of, digest_name, fact_name
 from schemas.codec import to_json
 from schemas.scalars import Time
 from schemas.topics import BY_NAME, DIGESTS, OUTPUTS, SNAPSHOTS
-from transforms.archive import (
-    Encoded,
-    KeepPartition,
-    SealHours,
-    Written,
-    block_of,
-    decode_draft,
-    encode_written,
-)
+from transforms.archive import Encoded, KeepPartition, block_of, decode_draft
+from transforms.digests import SealHours, Written, encode_written
 from transforms.ordered import InTimeOrder
 from transforms.parse import Decode, Raw, decode_plain, plain
 

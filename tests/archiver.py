@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import yaml
 
+from ops.capture import Head
 from pipeline.archive import last_digest
 from pipeline.custody import Custody
 from pipeline.job import LiveJob
 from pipeline.objects import decode_rows
-from pipeline.store import FolderStore
-from schemas.archive import Row
+from pipeline.store import Store
+from schemas.archive import Row, topic_in
 
 
 @contextmanager
@@ -46,15 +48,18 @@ def wait_until(holds: Callable[[], bool], timeout: float = 180) -> None:
         time.sleep(0.5)
 
 
-def sealed(store: FolderStore, job: LiveJob) -> int:
+def sealed(store: Store, job: LiveJob) -> int:
     """Until when the log is sealed, microseconds."""
     digest = last_digest(store, job.name)
     return 0 if digest is None else int(digest.hour) + digest.seconds * 10**6
 
 
-def rows_in(store: FolderStore) -> list[Row]:
-    """Every row of every object, each object once."""
-    names = list(store.names("records/"))
-    rows = [row for name in names for row in decode_rows(store.get(name) or b"", name.split("/")[1][len("topic=") :])]
-    assert len({row.place for row in rows}) == len(rows)
-    return rows
+def every_row(store: Store) -> Iterator[Row]:
+    """Every row of every object."""
+    for name in store.names("records/"):
+        yield from decode_rows(store.get(name) or b"", topic_in(name) or "")
+
+
+def as_of(value: bytes) -> int:
+    """Of an output in JSON, microseconds."""
+    return msgspec.json.decode(value, type=Head).instant

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import pyarrow as pa
 
@@ -75,9 +76,11 @@ class IndexedReader:
         by_object: dict[str, list[Entry]] = {}
         for entry in entries:
             by_object.setdefault(entry.object, []).append(entry)
-        for name, rows in self._contents(list(by_object)):
-            for entry in by_object[name]:
-                row = rows[entry.row] if entry.row < len(rows) else None
+        for own in by_object.values():
+            own.sort(key=lambda entry: entry.row)
+        wanted = {name: [entry.row for entry in own] for name, own in by_object.items()}
+        for name, rows in self._contents(wanted):
+            for entry, row in zip_longest(by_object[name], rows):
                 if row is None or (row.place, row.link) != (entry.place, entry.link):
                     raise StoreError(
                         f"{self.store.address}/{name}: expected {entry.place} at row {entry.row}, as the index says, "
@@ -86,17 +89,18 @@ class IndexedReader:
                 yield row
 
     def _read(self, names: list[str], topic: str) -> Iterator[Row]:
-        for _, rows in self._contents(names):
+        for _, rows in self._contents(dict.fromkeys(names)):
             yield from (row for row in rows if row.topic == topic)
 
-    def _contents(self, names: list[str]) -> Iterator[tuple[str, list[Row]]]:
-        """Objects with their rows, some of them fetched at once, no more than fit in memory."""
+    def _contents(self, wanted: Mapping[str, list[int] | None]) -> Iterator[tuple[str, list[Row]]]:
+        """Objects with those of their rows, or all; some are fetched at once, no more than fit in memory."""
+        names = list(wanted)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for place in range(0, len(names), AT_ONCE):
                 own = names[place : place + AT_ONCE]
-                yield from zip(own, pool.map(self._content, own), strict=True)
+                yield from zip(own, pool.map(self._content, own, map(wanted.get, own)), strict=True)
 
-    def _content(self, name: str) -> list[Row]:
+    def _content(self, name: str, numbers: list[int] | None) -> list[Row]:
         content = self.store.get(name)
         if content is None:
             raise StoreError(
@@ -104,7 +108,7 @@ class IndexedReader:
                 f"says: margin audit verify"
             )
         try:
-            return decode_rows(content, topic_in(name) or "")
+            return decode_rows(content, topic_in(name) or "", numbers)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(
                 f"{self.store.address}/{name}: {error}. What was changed says: margin audit verify"

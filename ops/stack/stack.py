@@ -44,8 +44,8 @@ class Stack:
 
     @property
     def flink(self) -> FlinkCluster:
-        """The cluster that the job names."""
-        return FlinkCluster(self.folder, _port(self.job.flink), self.job.parallelism, self.job.metrics_port)
+        """The cluster that the job names, with a slot for the archive, which is a job of its own."""
+        return FlinkCluster(self.folder, _port(self.job.flink), self.job.parallelism + 1, self.job.metrics_port)
 
     @property
     def session(self) -> FlinkSession:

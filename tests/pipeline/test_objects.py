@@ -50,6 +50,7 @@ def test_rows_survive_their_object_and_equal_rows_are_equal_bytes() -> None:
     content = encode_rows(rows)
     assert decode_rows(content, "fills.v1") == rows
     assert encode_rows(decode_rows(content, "fills.v1")) == content
+    assert decode_rows(content, "fills.v1", [1, 0, 2]) == rows[::-1]
     fill, bad = rows
     assert (fill.key, fill.kind, fill.at, fill.correlation_id) == ("A0", "BUST", at(3), "F")
     assert (bad.key, bad.kind, bad.at, bad.value) == ("", UNREADABLE, at(6), b"{nothing")

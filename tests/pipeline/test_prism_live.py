@@ -11,6 +11,7 @@ import pytest
 from ops.audit.reader import open_reader
 from ops.audit.rebuild import rebuild
 from ops.audit.recompute import Recorded
+from ops.audit.verify import Verification
 from ops.capture import Log
 from ops.generate import write_day
 from ops.live import native_source, started
@@ -81,7 +82,9 @@ def test_what_was_on_the_topics_is_archived_whole_though_the_archiver_is_killed(
     digest = last_digest(store, job.name)
     assert digest is not None
 
-    kept = {(row.topic, row.partition, row.offset): row for row in archiver.rows_in(store)}
+    rows = list(archiver.every_row(store))
+    kept = {(row.topic, row.partition, row.offset): row for row in rows}
+    assert len(kept) == len(rows)
     heads = {(own.topic, own.partition): own.end for own in digest.heads}
     received = Log(job.kafka, TOPICS).records(end={place: min(end, heads.get(place, 0)) for place, end in ends.items()})
     count = 0
@@ -93,6 +96,7 @@ def test_what_was_on_the_topics_is_archived_whole_though_the_archiver_is_killed(
     published = [read_digest(bytes(own.value() or b"")) for own in Log(job.kafka, (DIGESTS,)).records()]
     assert digest in published
 
+    assert Verification(store, job.formats.decoder(), published=(digest,)).run().wrong == []
     reader = open_reader(custody)
     for compared in rebuild(reader, Recorded(store, job.name), tmp_path / "again", options_of("direct", Run())):
         assert compared.equal, (compared.topic, compared.missing[:1], compared.other[:1])

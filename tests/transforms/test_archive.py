@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.archive import NOTHING, Head, HourDigest, link_of, read_digest, sealed_digest
-from transforms.archive import Draft, KeepPartition, SealHours, Written, block_of, decode_draft, encode_written
+from transforms.archive import Draft, KeepPartition, block_of, decode_draft
+from transforms.digests import SealHours, Written, encode_written
 from transforms.ordered import advance_through
 from transforms.parse import Raw
 

@@ -153,7 +153,7 @@ def test_what_a_correction_does_to_a_call_is_in_the_audit() -> None:
     (link,) = [own for own in events(outputs, "audit.v1") if own.kind == "CORRECTION"]
     assert len(ended) > 1
     assert link.inputs["causes"].split() == ended
-    assert link.causation_id == ended[0]
+    assert link.causation_id == "fills.v1/bust"
 
 
 def test_a_correction_of_what_was_bought_before_fills_no_order() -> None:

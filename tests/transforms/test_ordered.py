@@ -238,7 +238,7 @@ def test_an_instant_writes_its_token_and_nothing_else_until_the_journal_has_outg
 
 def test_rules_that_a_job_goes_on_with_set_their_own_deadlines() -> None:
     """No timer of the job before it, which had other rules, is one for them; nor need an event come at theirs."""
-    quiet = dataclasses.replace(days.RULES, heartbeat=10**7)
+    quiet = dataclasses.replace(days.RULES, heartbeat=10**7, firm_interval=10**7)
     fold, changes_at = days.fold_of(rules=quiet), at(900)
     key = Key(fold)
     key.arrive(worker_of(fold), [Cash(cash_id="X", account_id="A", amount=Money(1), kind="DEPOSIT", arrived_at=at(1))])
