@@ -160,7 +160,7 @@ class Monitor:
         step, firm = rules.heartbeat * 1_000_000 // HEARTBEAT_PHASES, rules.firm_interval * 1_000_000
         deadline = min(
             (state.now // step + 1) * step,
-            (state.now // firm + 1) * firm,
+            (state.now // firm + 1) * firm if state.moved else NEVER,
             state.market.next_change(state.now, rules),
             int(state.ladder.deadlines(rules.persist, state.now)[1].min(initial=NEVER)),
             int(state.standing.ends(state.now)[1].min(initial=NEVER)),
@@ -208,7 +208,9 @@ class Monitor:
         if len(rows):
             block = self.measured(state, rows, rules, instant)
             yield from self.enforce(state, block, update, beats, closing=closing, assessed=day if assessed else None)
-        if closing or is_told_at(instant, rules, self.interval):
+            state.moved = True
+        if state.moved and (closing or is_told_at(instant, rules, self.interval)):
+            state.moved = False
             yield from part_of(state, rules, instant)
         return update.refused
 

@@ -175,6 +175,8 @@ class ShardState:
         self.closed = False
         self.deadline: int | None = None
         self.cuts: dict[str, int] = {}
+        #: Whether an account was touched since the shard told its part of the firm: only then is there more to tell.
+        self.moved = False
         self.market = Market(sessions)
         self.book = Book()
         self.ledger = Ledger()
@@ -213,7 +215,7 @@ class ShardState:
         self.ledger.load(fetch)
 
     def _load_clock(self, cell: list) -> None:
-        self.now, self.closed, self.cuts = cell
+        self.now, self.closed, self.cuts, self.moved = cell
 
     def _load_paths(self, cell: list) -> None:
         self.paths = {row: from_json(IntradayPath, path) for row, path in cell}
@@ -225,7 +227,7 @@ class ShardState:
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cells that changed since the last call, encoded."""
         dump: dict[str, Callable[[], Any]] = {
-            "clock": lambda: (self.now, self.closed, self.cuts),
+            "clock": lambda: (self.now, self.closed, self.cuts, self.moved),
             "symbols": lambda: self.market.to_cell("symbols"),
             "instruments": lambda: [(row, to_json(own)) for row, own in self.market.instruments.items()],
             "quotes": lambda: self.market.to_cell("quotes"),
