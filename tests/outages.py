@@ -41,8 +41,8 @@ from tests.chaos import kill
 from tests.faults import OF_DYNAMODB, OF_S3, FaultProxy, first, proxy, storm
 from tests.stores import custody_of, endpoints
 
-RATE = int(os.environ.get("RATE", "300"))
-CALM, STORM = (int(n) for n in os.environ.get("SPANS", "40,60").split(","))
+RATE = 300
+CALM, STORM = 40, 60
 
 
 @dataclass(frozen=True)
