@@ -51,6 +51,8 @@ def write_rules(folder: Path) -> list[str]:
             "effective_at": Time(effective_at * SECOND).text() if number else "2026-06-04T00:00:00Z",
             "parameters": {name: _parameter(value) for name, value in numbers.items()},
             "calls": {"close_delay": _parameter(due - due // 86_400 * 86_400)},
+            # Every account's turn to be sized is at once.
+            "liquidation": {"spread": _parameter(0)},
         }
         names.append(str(folder / f"deadlines-{number}.yaml"))
         Path(names[-1]).write_text(yaml.safe_dump(content))
