@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from schemas.archive import Row, topic_in
 
 @contextmanager
 def running(job: LiveJob, folder: Path, custody: Custody) -> Iterator[None]:
-    """The archive of a job as a process of its own, killed afterwards."""
+    """The archive of a job as a process of its own, killed afterwards; where a test fails, what it said is told."""
     for name, settings in (("job", job), ("custody", custody)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     command = ("ops.cli", "archive", "--job", str(folder / "job.yaml"), "--custody", str(folder / "custody.yaml"))
@@ -35,12 +35,16 @@ def running(job: LiveJob, folder: Path, custody: Custody) -> Iterator[None]:
         )
         try:
             yield
+        except AssertionError as error:
+            said = (folder / "archive.log").read_text()[-4000:]
+            raise AssertionError(f"{error}; archiver: status {process.poll()}, {said}") from error
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def wait_until(holds: Callable[[], bool], timeout: float = 180) -> None:
+def wait_until(holds: Callable[[], bool], timeout: float = 300) -> None:
     """An AssertionError after `timeout` seconds, which a run hangs for."""
     deadline = time.monotonic() + timeout
     while not holds():

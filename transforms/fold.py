@@ -50,9 +50,9 @@ class Fold(Protocol):
 class Following:
     """What a fold behind another InTimeOrder has: payloads begin with the instant that they are of, eight bytes.
 
-    They are complete a millisecond after it (design A), but not where a worker was killed: of the bundle that failed with
-    it Flink's watermark went on, once, though some of its keys had not said what they had to, and a sum of the others
-    was told. What is told waits until every key of the instant is long through; it is still of the instant.
+    They are complete a millisecond after it (design A), but not where a worker was killed: once, behind the bundle that
+    failed with it, Flink's watermark went on though some keys had not said what they had to, and a sum of the others was
+    told. So what is told waits until every key of the instant is long through; it is still of the instant.
     """
 
     #: Microseconds.

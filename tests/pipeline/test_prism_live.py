@@ -73,6 +73,11 @@ def test_what_was_on_the_topics_is_archived_whole_though_the_archiver_is_killed(
     settings = {"store": str(tmp_path / "store"), "seconds": 5, "records": 300}
     custody = load_custody("folder").model_copy(update=settings)
     store = FolderStore(tmp_path / "store")
+    day = tmp_path / "generated"
+    write_day(day, scenario="disorder", accounts=30, symbols=12, seed=4, interval_ms=250)
+    with live.Markers(job) as markers:
+        stream(day, job.kafka, Pace(rate=500), limit=3500)
+        markers.settle()
     ends = Log(job.kafka, TOPICS).ends()
     with archiver.running(job, tmp_path, custody):
         archiver.wait_until(lambda: last_digest(store, job.name) is not None)
