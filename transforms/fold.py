@@ -51,7 +51,7 @@ class Following:
     """What a fold behind another InTimeOrder has: payloads begin with the instant that they are of, eight bytes.
 
     They are complete a millisecond after it (design A), but not where a worker was killed: once, behind the bundle that
-    failed with it, Flink's watermark went on though some keys had not said what they had to, and a sum of the others was
+    failed with it, Flink's watermark went on though some keys had not said what they had to, and a sum of others was
     told. So what is told waits until every key of the instant is long through; it is still of the instant.
     """
 
