@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from ops.terminal import console, explained
+from ops.terminal import console, explained, print_json
 from schemas.inputs import CallType
-from schemas.scalars import Money, decode_scalar, encode_json
+from schemas.scalars import Money, decode_scalar
 
 app = typer.Typer()
 
@@ -32,7 +31,7 @@ def calls(
     with explained(ValueError):
         found = read_calls(out, kind=kind, alive=alive, account=account)
     if json:
-        _print_json({"calls": [call.document() for call in found], "totals": totals_of(found)})
+        print_json({"calls": [call.document() for call in found], "totals": totals_of(found)})
     else:
         render(found, console)
 
@@ -45,7 +44,7 @@ def account(out: Out, account: Annotated[str, typer.Argument(help="account id")]
     with explained(ValueError):
         found = read_history(out, account)
     if json:
-        _print_json(found.document())
+        print_json(found.document())
     else:
         found.render(console)
 
@@ -58,7 +57,7 @@ def liquidations(out: Out, json: AsJson = False) -> None:
     with explained(ValueError):
         found = read_liquidations(out)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         render(found, console)
 
@@ -80,7 +79,7 @@ def firm(
         capital = None if net_capital is None else int(decode_scalar(Money, net_capital))
         found = firm_of(read_firm(out) if out is not None else _published_firm(job or ""), net_capital=capital)
     if json:
-        _print_json(found.document())
+        print_json(found.document())
     else:
         render(found, console, limit)
 
@@ -97,8 +96,3 @@ def _published_firm(name: str) -> Any:
     if told is None:
         raise ValueError(f"{FIRM_TOTALS.name}: expected totals of job {name}, found none yet; is it running?")
     return told
-
-
-def _print_json(found: Any) -> None:
-    """Money as decimal strings and times as RFC 3339, as in the records."""
-    print(msgspec.json.format(msgspec.json.encode(found, enc_hook=encode_json), indent=2).decode())

@@ -6,13 +6,16 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import msgspec
 import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import UserError
+from schemas.scalars import encode_json
 
 console, errors = Console(), Console(stderr=True)
 
@@ -28,3 +31,8 @@ def explained(*others: type[Exception]) -> Iterator[None]:
     except known as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
+
+
+def print_json(found: Any) -> None:
+    """Plain data or records as JSON: money as decimal strings and times as RFC 3339, as in the records."""
+    print(msgspec.json.format(msgspec.json.encode(found, enc_hook=encode_json), indent=2).decode())

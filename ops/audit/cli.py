@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from ops.terminal import console, explained
-from schemas.scalars import encode_json
+from ops.terminal import console, explained, print_json
 
 if TYPE_CHECKING:
     from ops.audit.question import Question
@@ -69,7 +67,7 @@ def query(
         for told in found.rows:
             sys.stdout.buffer.write(told.row.value + b"\n")
     elif json:
-        _print_json({"records": [told.document() for told in found.rows], "more": found.more})
+        print_json({"records": [told.document() for told in found.rows], "more": found.more})
     else:
         render(found, console)
 
@@ -118,7 +116,7 @@ def verify(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             ).run()
     if json:
-        _print_json(found.document())
+        print_json(found.document())
     else:
         found.render(console)
     if found.wrong:
@@ -152,7 +150,7 @@ def report_4220(
         if csv is not None:
             write_csv(date.date(), found, csv)
     if json:
-        _print_json({"date": date.date().isoformat(), "required": [own.document() for own in found]})
+        print_json({"date": date.date().isoformat(), "required": [own.document() for own in found]})
     else:
         render(date.date(), found, console)
 
@@ -201,7 +199,7 @@ def check(
 
         found = check(file, public_key(key))
     if json:
-        _print_json(found.document())
+        print_json(found.document())
     else:
         found.render(console)
     if found.wrong:
@@ -245,8 +243,3 @@ def decoder_of(job: str | None) -> Decode:
     from pipeline.job import load_live_job
 
     return load_live_job(job).formats.decoder()
-
-
-def _print_json(found: Any) -> None:
-    """Money as decimal strings and times as RFC 3339, as in the records."""
-    print(msgspec.json.format(msgspec.json.encode(found, enc_hook=encode_json), indent=2).decode())

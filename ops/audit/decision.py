@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -221,10 +220,3 @@ def _verdict(found: Decision, console: Console) -> None:
         console.print(
             Text(f"{topic}\n  recorded    {one.decode() or 'nothing'}\n  recomputed  {other.decode() or 'nothing'}")
         )
-
-
-def encoded(found: Decision) -> bytes:
-    """The document as JSON."""
-    from schemas.scalars import encode_json
-
-    return msgspec.json.format(msgspec.json.encode(found.document(), enc_hook=encode_json), indent=2)

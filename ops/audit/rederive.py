@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ops.audit.cli import AsJson, CustodyName, Folder, JobName, decoder_of, place_of
-from ops.terminal import console, explained
+from ops.terminal import console, explained, print_json
 
 app = typer.Typer()
 
@@ -25,14 +25,14 @@ def decision(
 ) -> None:
     """The whole story of one decision, recomputed from the store alone beside what was recorded; 1 if they differ."""
     with explained(ValueError):
-        from ops.audit.decision import decision_of, encoded, render
+        from ops.audit.decision import decision_of, render
         from ops.audit.reader import open_reader
         from pipeline.store import open_store
 
         place = place_of(custody, store)
         found = decision_of(open_reader(place), open_store(place), event_id, decoder_of(job))
     if json:
-        print(encoded(found).decode())
+        print_json(found.document())
     else:
         render(found, console)
     if not found.recomputed.equal:
