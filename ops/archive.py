@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.audit.options import CustodyName, Folder
 from ops.terminal import console, explained
 
 app = typer.Typer()
-
-CustodyName = Annotated[str, typer.Option("--custody", help="where to: a name in conf/archives, or a file")]
-StoreAddress = Annotated[str | None, typer.Option("--store", help="a folder, instead of the custody's own store")]
 
 
 @app.command()
@@ -25,7 +23,7 @@ def archive(
         str, typer.Option(help="of a live job: prism (in this process) or flink (its cluster)")
     ] = "prism",
     custody: CustodyName = "folder",
-    store: StoreAddress = None,
+    store: Folder = None,
     backlog: Annotated[bool, typer.Option(help="of a live job: say what is not sealed yet, and run nothing")] = False,
 ) -> None:
     """Archive what came in and what went out: chained, sealed by the hour, in a folder or in S3 and DynamoDB."""

@@ -63,6 +63,6 @@ class MonitorMargin(beam.PTransform):
         blocks = parsed[RECORDS] | "BatchByShard" >> BatchByShard(self.shards, None if bounded else fold.instant_of)
         outputs = blocks | "Monitor" >> InTimeOrder(fold, name="monitor", bounded=bounded)
         parts = outputs | "Parts" >> beam.FlatMap(parts_of).with_output_types(tuple[str, bytes])
-        firm = parts | "Firm" >> InTimeOrder(TotalFirm(fold.horizon), name="firm", bounded=bounded)
+        firm = parts | "Firm" >> InTimeOrder(TotalFirm(fold.horizon, fold.interval), name="firm", bounded=bounded)
         lines = outputs | "Lines" >> beam.Filter(is_line).with_output_types(Lines)
         return lines, firm, parsed[DEADLETTERS]

@@ -75,22 +75,13 @@ def entries_of(rows: Sequence[Row], object_name: str) -> Iterator[Entry]:
         yield _entry(row, object_name, number)
 
 
+#: What an entry has of its row.
+SHARED = tuple(name for name in Row.__struct_fields__ if name in Entry.__struct_fields__)
+
+
 def _entry(row: Row, object_name: str, number: int) -> Entry:
-    return Entry(
-        event_id=row.event_id,
-        place=row.place,
-        key=row.key,
-        topic=row.topic,
-        at=row.at,
-        received_at=row.received_at,
-        kind=row.kind,
-        object=object_name,
-        row=number,
-        link=row.link,
-        causation_id=row.causation_id,
-        correlation_id=row.correlation_id,
-        supersedes=row.supersedes,
-    )
+    shared: dict[str, Any] = {name: getattr(row, name) for name in SHARED}
+    return Entry(place=row.place, object=object_name, row=number, **shared)
 
 
 class Index(Protocol):

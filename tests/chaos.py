@@ -33,7 +33,7 @@ from schemas.topics import DEADLETTER, FILLS, OUTPUTS, PRICES
 from tests import live
 
 POISON, SNAPSHOT = b"\xff{", "snapshot"
-PAUSE = 30
+PAUSE, STALL = 30, 8
 RATE = 600
 
 
@@ -105,6 +105,16 @@ def pause(stack: Stack) -> None:
     process.resume()
 
 
+def stall(stack: Stack) -> None:
+    """SIGSTOP the Python worker that folds, again and again; what is in front of it goes on."""
+    worker = live.workers(stack, "margin-boot-python")[0]
+    for _ in range(3):
+        worker.suspend()
+        time.sleep(STALL)
+        worker.resume()
+        time.sleep(2)
+
+
 def bounce_broker(stack: Stack) -> None:
     """Stop the broker, and start it again."""
     stack.broker.stop()
@@ -137,6 +147,8 @@ def poison(stack: Stack) -> None:
 FAULTS = (
     Fault("kill -9 of the task manager", lambda s: kill(s.flink.taskmanager.process()), Stack.start_services),
     Fault("kill -9 of the Python worker", lambda s: kill(live.workers(s, "margin-boot-python")[0])),
+    # A sum over shards on two slots must not be told before all of them have spoken.
+    Fault(f"Python worker paused for {STALL} s, thrice", stall, changes={"parallelism": 2, "shards": 6}),
     # Only KafkaIO as Beam ships it has one.
     Fault("kill -9 of the Java worker", lambda s: kill(live.workers(s, "FnHarness")[0]), changes={"unit": "records"}),
     Fault("kill -9 of the job manager", lambda s: kill(s.flink.jobmanager.process()), Stack.start),

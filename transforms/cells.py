@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-VERSION = 10
+VERSION = 11
 _ARRAY = 1
 
 

@@ -41,20 +41,23 @@ class SealState:
         self.previous = NOTHING
         #: By topic and partition: the next offset, and the last link.
         self.heads: dict[tuple[str, int], tuple[int, str]] = {}
+        #: By name: objects that came after their hour was sealed, and wait for the next.
+        self.late: dict[str, Part] = {}
         self.dirty = False
 
     def load(self, read: Callable[[str], bytes | None]) -> None:
         """Take what drain gave."""
         payload = read("last")
         if payload is not None:
-            self.now, self.hour, self.previous, heads = decode_cell(payload)
+            self.now, self.hour, self.previous, heads, late = decode_cell(payload)
             self.heads = {(topic, partition): (end, link) for topic, partition, end, link in heads}
+            self.late = {part.name: part for part in msgspec.convert(late, list[Part])}
 
     def drain(self) -> Iterator[tuple[str, bytes]]:
         """The cell, if it changed."""
         if self.dirty:
             heads = [(*place, *head) for place, head in self.heads.items()]
-            yield "last", encode_cell((self.now, self.hour, self.previous, heads))
+            yield "last", encode_cell((self.now, self.hour, self.previous, heads, list(self.late.values())))
         self.dirty = False
 
 
@@ -107,9 +110,9 @@ class SealHours(Following):
             if self.last is not None:
                 state.previous = self.last.digest
                 state.heads = {(own.topic, own.partition): (own.end, own.link) for own in self.last.heads}
-        parts: dict[int, dict[str, Part]] = {}
+        # An object that was written again is the same object; one of a sealed hour is named by the next digest.
+        parts = {state.hour: state.late}
         for written in arrivals:
-            # An object that was written again is the same object; one of a sealed hour is named by the next digest.
             parts.setdefault(max(written.hour, state.hour), {})[written.part.name] = written.part
         while state.hour >= 0 and self.next_deadline(state) <= until:
             hour = state.hour
@@ -131,5 +134,6 @@ class SealHours(Following):
             )
             state.previous, state.hour = digest.digest, hour + self.seconds * 1_000_000
             yield digest_json(digest)
+        state.late = parts.get(state.hour, {})
         state.now, state.dirty = until, True
         return {}

@@ -7,7 +7,7 @@ instant, and need not know which shard said what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import attrgetter
@@ -18,7 +18,7 @@ import numpy as np
 
 from risk.amounts import Ints, ticks
 from risk.book import REGIMES
-from risk.calls import outstanding
+from risk.calls import OpenCall, outstanding
 from risk.firm import Columns, FirmTotals, crowding
 from risk.ladder import LEVELS
 from risk.market import NEVER
@@ -64,7 +64,8 @@ def is_told_at(instant: int, rules: Rulebook, interval: int) -> bool:
 
 def part_of(state: ShardState, rules: Rulebook, instant: int) -> Iterator[Lines]:
     """What has changed of a shard's part since it was told last, if anything has."""
-    totals, holdings = _totals(state), _holdings(state, rules, instant)
+    calls = list(state.standing.open_calls())
+    totals, holdings = _totals(state, calls), _holdings(state, calls, rules, instant)
     before, held = state.firm or (_packed(NOTHING), {})
     change = totals - _unpacked(before)
     moved = {
@@ -79,13 +80,13 @@ def part_of(state: ShardState, rules: Rulebook, instant: int) -> Iterator[Lines]
         yield PARTS, [instant.to_bytes(8, "big") + _ENCODER.encode(part)]
 
 
-def _totals(state: ShardState) -> FirmTotals:
+def _totals(state: ShardState, open_calls: Sequence[tuple[int, OpenCall]]) -> FirmTotals:
     """Of the accounts that figures were told of."""
     ladder = state.ladder
     rows = np.flatnonzero(~np.isnan(ladder.published).any(axis=0))
     equity, requirement, maintenance, stressed = ladder.published[:, rows].astype(np.int64)
     calls, due = (np.zeros((len(TYPES), len(rows)), np.int64) for _ in range(2))
-    for row, call in state.standing.open_calls():
+    for row, call in open_calls:
         at = np.searchsorted(rows, row)
         if at < len(rows) and rows[at] == row:
             calls[TYPES.index(call.type), at] += 1
@@ -104,9 +105,9 @@ def _totals(state: ShardState) -> FirmTotals:
     )
 
 
-def _holdings(state: ShardState, rules: Rulebook, instant: int) -> Holdings:
+def _holdings(state: ShardState, open_calls: Sequence[tuple[int, OpenCall]], rules: Rulebook, instant: int) -> Holdings:
     """What the accounts that are called hold, at the prices of the instant."""
-    called = sorted({row for row, _ in state.standing.open_calls()})
+    called = sorted({row for row, _ in open_calls})
     if not called:
         return {}
     market = state.market
@@ -170,15 +171,22 @@ class FirmState:
 class TotalFirm(Following):
     """Adds up what the shards say, as a fold for InTimeOrder: the firm as of each instant that something changed at.
 
-    until: the shards' horizon, microseconds; None live.
+    Fields:
+      until: the shards' horizon, microseconds; None live. grid: theirs, microseconds.
     """
 
     until: int | None = None
+    grid: int = 0
 
     cells = ("firm",)
     output = Lines
 
     start = staticmethod(FirmState)
+
+    @property
+    def interval(self) -> int:  # type: ignore[override]
+        """Longer than the shards' grid."""
+        return max(self.grid, Following.interval)
 
     @property
     def horizon(self) -> int | None:

@@ -50,12 +50,11 @@ class Fold(Protocol):
 class Following:
     """What a fold behind another InTimeOrder has: payloads begin with the instant that they are of, eight bytes.
 
-    They are complete a millisecond after it (design A), but not where a worker was killed: once, behind the bundle that
-    failed with it, Flink's watermark went on though some keys had not said what they had to, and a sum of others was
-    told. So what is told waits until every key of the instant is long through; it is still of the instant.
+    What is in front tells an instant up to an interval of its own grid behind its watermark (transforms.unbounded), so
+    what is of an instant is taken in when that is long past; it is still of the instant.
     """
 
-    #: Microseconds.
+    #: Microseconds. Longer than the grid in front.
     interval = 5_000_000
 
     def stamp_of(self, element: Any) -> int:

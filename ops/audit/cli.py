@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.audit.options import Archive, AsJson, CustodyName, Folder, JobName
 from ops.terminal import console, explained, print_json
 
 if TYPE_CHECKING:
     from ops.audit.question import Question
-    from pipeline.custody import Custody
-    from transforms.parse import Decode
 
 app = typer.Typer(
     help="The archive: what was so and known when, and whether anything was changed.", no_args_is_help=True
 )
 
-CustodyName = Annotated[str, typer.Option("--custody", help="where the archive is: a name in conf/archives, or a file")]
-Folder = Annotated[str | None, typer.Option("--store", help="a folder with the archive, instead of the custody's")]
-JobName = Annotated[
-    str | None, typer.Option("--job", help="the live job that wrote topics in Avro, for their registry")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Log = Annotated[str | None, typer.Option(help="of one log only: a job's name, or replay-DATE")]
 From = Annotated[str | None, typer.Option("--from", help="what was so from a time, or a date of New York, on")]
 To = Annotated[str | None, typer.Option("--to", help="and before a time, or until the end of a date")]
@@ -55,14 +48,13 @@ def query(
     with explained(ValueError):
         from ops.audit.query import ask, render
         from ops.audit.question import athena_table, select
-        from ops.audit.reader import open_reader
 
-        place = place_of(custody, store)
+        archive = Archive(custody, store, job)
         asked = _question(begin, end, as_known_at, log, kind, account, symbol)
         if sql:
-            print(f"{athena_table(place.store)};\n\n{select(asked)};")
+            print(f"{athena_table(archive.custody.store)};\n\n{select(asked)};")
             return
-        found = ask(open_reader(place), asked, decoder_of(job), limit)
+        found = ask(archive.reader, asked, archive.decode, limit)
     if raw:
         for told in found.rows:
             sys.stdout.buffer.write(told.row.value + b"\n")
@@ -94,12 +86,10 @@ def verify(
 
         from ops.audit.digests import published_of, published_on, read_published
         from ops.audit.verify import Verification
-        from pipeline.index import open_index
         from pipeline.job import load_live_job
-        from pipeline.store import open_store
 
-        place, own = place_of(custody, store), list(map(published_of, digest or ()))
-        now = datetime.now(UTC)
+        archive, own = Archive(custody, store, job), list(map(published_of, digest or ()))
+        place, now = archive.custody, datetime.now(UTC)
         if published is not None:
             own += read_published(published)
         if job is not None:
@@ -107,9 +97,9 @@ def verify(
         with Progress(console=console, transient=True, disable=json) as bar:
             task = bar.add_task("objects", total=None)
             found = Verification(
-                store=open_store(place),
-                decode=decoder_of(job),
-                index=open_index(place),
+                store=archive.store,
+                decode=archive.decode,
+                index=archive.index,
                 log=log,
                 published=own,
                 gone=lambda name: (at := place.goes_at(name)) is not None and at < now and not place.hold_of(name),
@@ -137,13 +127,13 @@ def report_4220(
     """FINRA 4220: each account where margin was required on a date, how much, and when and how it was met."""
     with explained(ValueError):
         from ops.audit.question import time_of
-        from ops.audit.reader import open_reader
         from ops.audit.required import render, required_on, write_csv
 
+        archive = Archive(custody, store, job)
         found = required_on(
-            open_reader(place_of(custody, store)),
+            archive.reader,
             date.date(),
-            decoder_of(job),
+            archive.decode,
             log=log,
             received_before=None if as_known_at is None else time_of(as_known_at, end=True),
         )
@@ -170,12 +160,10 @@ def export(
     """A bundle for an examiner: an account's records, their proofs, digests and rulebooks, signed (Ed25519)."""
     with explained(ValueError):
         from ops.audit import bundle
-        from ops.audit.reader import open_reader
-        from pipeline.store import open_store
 
-        key, place = bundle.signing_key(), place_of(custody, store)
+        key, archive = bundle.signing_key(), Archive(custody, store, job)
         asked = _question(begin, end, as_known_at, log, account=account)
-        found = bundle.export(open_reader(place), open_store(place), asked, out, key, decoder_of(job))
+        found = bundle.export(archive.reader, archive.store, asked, out, key, archive.decode)
     console.print(
         f"{out}: {found.records:,} records, {found.digests:,} digests, {found.facts:,} facts, signed with the key of "
         f"fingerprint {bundle.fingerprint(key.public_key())}",
@@ -225,21 +213,3 @@ def _question(
         received_before=None if as_known_at is None else time_of(as_known_at, end=True),
         log=log,
     )
-
-
-def place_of(name: str, store: str | None) -> Custody:
-    """A custody, or a folder as it ships. Raises ConfigurationError."""
-    from pipeline.custody import load_custody
-
-    return load_custody(name, store)
-
-
-def decoder_of(job: str | None) -> Decode:
-    """What a live job's values are read with, or JSON. Raises ConfigurationError."""
-    if job is None:
-        from transforms.parse import decode_plain
-
-        return decode_plain
-    from pipeline.job import load_live_job
-
-    return load_live_job(job).formats.decoder()

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import pyarrow as pa
 
 from ops.audit.question import Question
 from ops.audit.reader import answer
-from pipeline.index import Entry, Index
+from pipeline.index import SHARED, Entry, Index
 from pipeline.objects import decode_rows
 from pipeline.store import Store, StoreError
 from schemas.archive import Row, hour_in, hour_of, topic_in
@@ -117,23 +118,9 @@ class IndexedReader:
 
 def _bare(entry: Entry) -> Row:
     """A row without its value: all that a question asks of it."""
-    log, topic, partition, offset = entry.place.rsplit("/", 3)
-    return Row(
-        log=log,
-        topic=topic,
-        partition=int(partition),
-        offset=int(offset),
-        received_at=entry.received_at,
-        at=entry.at,
-        key=entry.key,
-        kind=entry.kind,
-        event_id=entry.event_id,
-        causation_id=entry.causation_id,
-        correlation_id=entry.correlation_id,
-        supersedes=entry.supersedes,
-        value=b"",
-        link=entry.link,
-    )
+    log, _, partition, offset = entry.place.rsplit("/", 3)
+    shared: dict[str, Any] = {name: getattr(entry, name) for name in SHARED}
+    return Row(log=log, partition=int(partition), offset=int(offset), value=b"", **shared)
 
 
 def _received(question: Question, name: str) -> bool:

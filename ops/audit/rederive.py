@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ops.audit.cli import AsJson, CustodyName, Folder, JobName, decoder_of, place_of
+from ops.audit.options import Archive, AsJson, CustodyName, Folder, JobName
 from ops.terminal import console, explained, print_json
 
 app = typer.Typer()
@@ -26,11 +26,9 @@ def decision(
     """The whole story of one decision, recomputed from the store alone beside what was recorded; 1 if they differ."""
     with explained(ValueError):
         from ops.audit.decision import decision_of, render
-        from ops.audit.reader import open_reader
-        from pipeline.store import open_store
 
-        place = place_of(custody, store)
-        found = decision_of(open_reader(place), open_store(place), event_id, decoder_of(job))
+        archive = Archive(custody, store, job)
+        found = decision_of(archive.reader, archive.store, event_id, archive.decode)
     if json:
         print_json(found.document())
     else:
@@ -48,13 +46,11 @@ def decisions(
 ) -> None:
     """Recompute every decision of a log from the store alone, account by account; 1 if any differs."""
     with explained(ValueError):
-        from ops.audit.reader import open_reader
         from ops.audit.recompute import Inputs, Recorded, recompute_all
-        from pipeline.store import open_store
         from schemas.topics import AUDIT
 
-        place = place_of(custody, store)
-        inputs = Inputs(open_reader(place), Recorded(open_store(place), log), decoder_of(job))
+        archive = Archive(custody, store, job)
+        inputs = Inputs(archive.reader, Recorded(archive.store, log), archive.decode)
         made = records = links = 0
         wrong = []
         with console.status("recomputing") as status:
@@ -88,24 +84,22 @@ def replay(
 ) -> None:
     """Make a day again from its stored inputs, and compare every output with the stored one; 1 if any differs."""
     with explained(ValueError):
-        from ops.audit.reader import open_reader
         from ops.audit.rebuild import rebuild, render
         from ops.audit.recompute import Recorded
-        from pipeline.store import open_store
         from runners.engine import Run
         from runners.engines import ENGINES
 
-        place = place_of(custody, store)
-        recorded = Recorded(open_store(place), log)
+        archive = Archive(custody, store, job)
+        recorded = Recorded(archive.store, log)
         with tempfile.TemporaryDirectory() as work, console.status("replaying what is stored"):
             found = rebuild(
-                open_reader(place),
+                archive.reader,
                 recorded,
                 keep or Path(work),
                 ENGINES["direct"].options(Run()),
                 date=None if date is None else date.date(),
                 shards=shards,
-                decode=decoder_of(job),
+                decode=archive.decode,
             )
     render(found, console)
     if not all(compared.equal for compared in found):

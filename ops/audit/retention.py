@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ops.audit.options import Archive, AsJson, CustodyName, Folder
 from ops.formats import text_table
-from ops.terminal import console, explained
+from ops.terminal import console, explained, print_json
 from pipeline.custody import Custody
 from schemas.archive import hour_in, topic_in
 
@@ -128,21 +129,16 @@ def command(
         dt.datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="UTC; default: today")
     ] = None,
     limit: Annotated[int, typer.Option(help="rows; JSON has all", min=1)] = 50,
-    custody: Annotated[
-        str, typer.Option("--custody", help="where the archive is: a name in conf/archives, or a file")
-    ] = "folder",
-    store: Annotated[str | None, typer.Option("--store", help="a folder, instead of the custody's")] = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    custody: CustodyName = "folder",
+    store: Folder = None,
+    json: AsJson = False,
 ) -> None:
     """What would go, and when, by the custody's retention and legal holds; it only tells, nothing is removed."""
     with explained(ValueError):
-        from pipeline.custody import load_custody
-        from pipeline.store import open_store
-
-        place = load_custody(custody, store)
+        archive = Archive(custody, store)
         time = dt.datetime.now(dt.UTC) if as_of is None else as_of.replace(tzinfo=dt.UTC)
-        report = retention(open_store(place).names(), place, time)
+        report = retention(archive.store.names(), archive.custody, time)
     if json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_json(report)
     else:
         render(report, console, limit)

@@ -149,3 +149,20 @@ def test_a_chain_of_digests_goes_on_from_the_last() -> None:
     digests = sealed([written], SealHours("log", last=last, until=BEGIN + 4 * HOUR))
     assert [(own.hour - BEGIN) // HOUR for own in digests] == [1, 2, 3]
     assert digests[0].previous == last.digest
+
+
+def test_an_object_that_comes_after_its_hour_was_sealed_is_named_by_the_next_digest() -> None:
+    """Also where that hour is not over yet: the fold forgot it, and no digest ever named it."""
+    on_time, late = (Written(BEGIN, own.part) for own in drafts([(n, BEGIN + n, b"") for n in range(8)]))
+    fold, cells = SealHours("log"), dict[str, bytes]()
+    state = fold.start()
+    (first,) = fold.advance(state, [on_time], fold.instant_of(BEGIN + HOUR))
+    assert list(fold.advance(state, [late], BEGIN + HOUR + 60 * 10**6)) == []
+    cells |= state.drain()
+    state = fold.start()
+    state.load(cells.get)
+    (second,) = fold.advance(state, [], fold.instant_of(BEGIN + 2 * HOUR))
+    assert [read_digest(own).parts for own in (first, second)] == [(on_time.part,), (late.part,)]
+    assert [own.end for own in read_digest(second).heads] == [late.part.end]
+    (third,) = fold.advance(state, [], fold.instant_of(BEGIN + 3 * HOUR))
+    assert read_digest(third).parts == ()
