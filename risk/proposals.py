@@ -18,8 +18,9 @@ TRANSITIONS: Mapping[Step, Mapping[State | None, State]] = {
     "PROPOSED": {None: "PROPOSED"},
     "APPROVED": {"PROPOSED": "APPROVED"},
     "REJECTED": {"PROPOSED": "REJECTED"},
-    "FILLED": {"APPROVED": "APPROVED"},
-    "EXECUTED": {"APPROVED": "EXECUTED"},
+    # A customer who sells what is proposed leaves less to approve.
+    "FILLED": {"PROPOSED": "PROPOSED", "APPROVED": "APPROVED"},
+    "EXECUTED": dict.fromkeys(_ALIVE, "EXECUTED"),
     "WITHDRAWN": dict.fromkeys(_ALIVE, "WITHDRAWN"),
 }
 

@@ -7,20 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import yaml
 
-from ops.capture import Head
-from pipeline.archive import last_digest
+from ops.audit.reader import open_reader
+from ops.audit.rebuild import rebuild
+from ops.audit.recompute import Recorded
+from ops.audit.verify import Verification
+from ops.capture import Head, Log
+from pipeline.archive import TOPICS, last_digest
 from pipeline.custody import Custody
 from pipeline.job import LiveJob
 from pipeline.objects import decode_rows
-from pipeline.store import Store
-from schemas.archive import Row, topic_in
+from pipeline.store import FolderStore, Store
+from runners.engine import Run
+from schemas.archive import Row, read_digest, topic_in
+from schemas.topics import DIGESTS
+from tests.engines import options_of
 
 
 @contextmanager
@@ -56,6 +63,34 @@ def sealed(store: Store, job: LiveJob) -> int:
     """Until when the log is sealed, microseconds."""
     digest = last_digest(store, job.name)
     return 0 if digest is None else int(digest.hour) + digest.seconds * 10**6
+
+
+def check_it_is_whole(job: LiveJob, custody: Custody, ends: Mapping[tuple[str, int], int], folder: Path) -> None:
+    """Every record of the topics before `ends` once, under digests that were published, and the outputs come out again.
+
+    Args:
+      custody: of a folder. folder: for the day that is made again.
+    """
+    store = FolderStore(custody.store)
+    digest = last_digest(store, job.name)
+    assert digest is not None
+    rows = list(every_row(store))
+    kept = {(row.topic, row.partition, row.offset): row for row in rows}
+    assert len(kept) == len(rows)
+    heads = {(own.topic, own.partition): own.end for own in digest.heads}
+    count = 0
+    for message in Log(job.kafka, TOPICS).records(
+        end={place: min(end, heads.get(place, 0)) for place, end in ends.items()}
+    ):
+        row = kept[str(message.topic()), message.partition() or 0, message.offset() or 0]
+        assert (row.value, int(row.received_at)) == (message.value(), message.timestamp()[1] * 1000)
+        count += 1
+    assert count > 3000
+    published = [read_digest(bytes(own.value() or b"")) for own in Log(job.kafka, (DIGESTS,)).records()]
+    assert digest in published
+    assert Verification(store, job.formats.decoder(), published=(digest,)).run().wrong == []
+    for compared in rebuild(open_reader(custody), Recorded(store, job.name), folder, options_of("direct", Run())):
+        assert compared.equal, (compared.topic, compared.missing[:1], compared.other[:1])
 
 
 def every_row(store: Store) -> Iterator[Row]:

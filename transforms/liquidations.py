@@ -41,12 +41,12 @@ class Liquidations:
     own: Calls
 
     def booked(self, update: Update) -> Iterator[Out]:
-        """What fills of the instant did of the proposals that are approved."""
+        """What fills of the instant did of proposals, whoever ordered them."""
         block, state = self.own.events.block, self.own.state
         for booking in update.bookings:
             for posting in booking.postings:
                 proposal = state.standing.of(booking.account).proposal
-                if proposal is None or proposal.state != "APPROVED" or not posting.symbol:
+                if proposal is None or not posting.symbol:
                     continue
                 # A correction of what was done before is no fill of its orders, nor undoes one.
                 if posting.corrects is None or posting.corrects > proposal.proposed_at:

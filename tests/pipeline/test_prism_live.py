@@ -8,10 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ops.audit.reader import open_reader
-from ops.audit.rebuild import rebuild
-from ops.audit.recompute import Recorded
-from ops.audit.verify import Verification
 from ops.capture import Log
 from ops.generate import write_day
 from ops.live import native_source, started
@@ -23,8 +19,6 @@ from pipeline.custody import load_custody
 from pipeline.job import LiveJob
 from pipeline.store import FolderStore
 from runners.engine import Run
-from schemas.archive import read_digest
-from schemas.topics import DIGESTS
 from tests import archiver, deadlines, live
 from tests.engines import needed, options_of
 
@@ -84,24 +78,4 @@ def test_what_was_on_the_topics_is_archived_whole_though_the_archiver_is_killed(
     with archiver.running(job, tmp_path, custody):
         now = round(time.time() * 1e6)
         archiver.wait_until(lambda: archiver.sealed(store, job) > now)
-    digest = last_digest(store, job.name)
-    assert digest is not None
-
-    rows = list(archiver.every_row(store))
-    kept = {(row.topic, row.partition, row.offset): row for row in rows}
-    assert len(kept) == len(rows)
-    heads = {(own.topic, own.partition): own.end for own in digest.heads}
-    received = Log(job.kafka, TOPICS).records(end={place: min(end, heads.get(place, 0)) for place, end in ends.items()})
-    count = 0
-    for message in received:
-        row = kept[str(message.topic()), message.partition() or 0, message.offset() or 0]
-        assert (row.value, int(row.received_at)) == (message.value(), message.timestamp()[1] * 1000)
-        count += 1
-    assert count > 3000
-    published = [read_digest(bytes(own.value() or b"")) for own in Log(job.kafka, (DIGESTS,)).records()]
-    assert digest in published
-
-    assert Verification(store, job.formats.decoder(), published=(digest,)).run().wrong == []
-    reader = open_reader(custody)
-    for compared in rebuild(reader, Recorded(store, job.name), tmp_path / "again", options_of("direct", Run())):
-        assert compared.equal, (compared.topic, compared.missing[:1], compared.other[:1])
+    archiver.check_it_is_whole(job, custody, ends, tmp_path / "again")

@@ -71,6 +71,23 @@ def test_approved_filled_in_parts_executed_and_cleared() -> None:
     assert sum(own.kind == "OVERRIDE_REFUSED" for own in events(outputs, "alerts.v1")) == 1
 
 
+def test_what_the_customer_sells_meanwhile_is_not_sold_again() -> None:
+    """It was proposed, and approved, as if nothing had been sold since."""
+    steps: list[Input] = [
+        fill(-150, 50.0, on("06", "15:40:00")),
+        override("APPROVE", on("06", "15:41:00"), NAME),
+        fill(-50, 50.0, on("06", "15:45:00"), fill_id="rest"),
+        cash(1000, on("06", "15:50:00")),
+    ]
+    outputs = run([*CRASH, *steps], on("06", "18:00:00"), QUICK)
+    assert told(outputs)[2:] == [
+        ("FILLED", [("XYZ", -200, -150)]),
+        ("APPROVED", [("XYZ", -200, -150)]),
+        ("EXECUTED", [("XYZ", -200, -200)]),
+        ("CLEARED", []),
+    ]
+
+
 def test_what_is_rejected_is_proposed_again_after_the_cooldown() -> None:
     outputs = run([*CRASH, override("REJECT", on("06", "15:40:00"), NAME)], on("06", "16:00:00"), QUICK)
     assert [status for status, _ in told(outputs)] == ["DUE", "PROPOSED", "REJECTED", "PROPOSED"]
