@@ -24,7 +24,7 @@ from pipeline.day import Manifest
 from pipeline.replay import monitor_of
 from schemas.codec import from_json
 from schemas.errors import UserError
-from schemas.inputs import Account, Beta, Cash, Fill, Input, Instrument, Override, Price
+from schemas.inputs import Account, Beta, Cash, Fill, Input, Instrument, LiquidationOrder, Override, Price
 from schemas.outputs import Alert, Liquidation, MarginCall, Restriction
 from schemas.scalars import Time
 from schemas.topics import BY_NAME
@@ -120,11 +120,16 @@ def _told(record: Any) -> Iterator[str]:
         case Restriction():
             yield f"{head} close-only {record.status}"
         case Liquidation():
-            orders = ", ".join(f"{o.quantity / 1e6:+g} {o.symbol} @ {o.price:g}" for o in record.orders)
+            orders = ", ".join(map(_ordered, record.orders))
             missing = f"{_dollars(record.deficiency)} missing"
             yield " ".join(filter(None, (f"{head} liquidation {record.status}: {missing}", orders, record.reason)))
         case Alert():
             yield f"{head} {record.kind}: {record.message}"
+
+
+def _ordered(order: LiquidationOrder) -> str:
+    filled = f" ({order.filled / 1e6:+g} filled)" if order.filled else ""
+    return f"{order.quantity / 1e6:+g} {order.symbol} @ {order.price:g}{filled}"
 
 
 def _dollars(amount: int) -> str:
