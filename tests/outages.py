@@ -137,6 +137,8 @@ def run(folder: Path, outage: float, console: Console) -> tuple[Table, bool]:
         lags = _lags(own)
         lost, twice, count = _compared(own)
         found = Verification(store, job.formats.decoder(), open_index(own.custody), job.name).run()
+        if found.wrong:
+            found.render(console)
         digest = last_digest(store, job.name)
         restarts = own.stack.session.restarts(f"{job.name}-archive")
     table = Table("fault", "seconds", "figures behind their instant, p50", "p99", title_justify="left")

@@ -117,7 +117,9 @@ class SealHours(Following):
         while state.hour >= 0 and self.next_deadline(state) <= until:
             hour = state.hour
             own = sorted(parts.get(hour, {}).values(), key=attrgetter("name"))
-            state.heads |= {(part.topic, part.partition): (part.end, part.link) for part in own}
+            for part in own:
+                place = part.topic, part.partition
+                state.heads[place] = max(state.heads.get(place, (0, NOTHING)), (part.end, part.link))
             digest = sealed_digest(
                 HourDigest(
                     log=self.log,

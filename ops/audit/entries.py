@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -30,18 +30,18 @@ class Entries:
         for entry in entries_of(rows, name):
             self.known[entry.event_id, entry.place] = _hash(entry), name
 
-    def check(self, index: Index, passed_over: set[str], log: str | None, findings: Findings) -> None:
+    def check(self, index: Index, passed_over: Callable[[str], bool], log: str | None, findings: Findings) -> None:
         """Hold an index against what it must have.
 
         Args:
-          passed_over: objects that are not sealed yet, or could not be read, of which nothing is said.
+          passed_over: whether an object is not sealed yet, or could not be read: nothing is said of it.
           log: whose entries are looked at; None: all.
 
         Raises:
           StoreError: the index does not answer.
         """
         for entry in index.entries():
-            if entry.object in passed_over or (log is not None and not entry.place.startswith(f"{log}/")):
+            if passed_over(entry.object) or (log is not None and not entry.place.startswith(f"{log}/")):
                 continue
             findings.counts["index entries"] += 1
             content, name = self.known.pop((entry.event_id, entry.place), (b"", entry.object))

@@ -16,9 +16,21 @@ from ops.audit.findings import Findings
 from ops.audit.verify import Verification
 from ops.cli import app
 from pipeline.custody import Custody
-from pipeline.index import open_index
+from pipeline.index import entries_of, open_index
 from pipeline.store import FolderStore, open_store
-from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, fact_name, hour_in
+from schemas.archive import (
+    HourDigest,
+    Part,
+    Row,
+    content_of,
+    digest_json,
+    digest_name,
+    fact_name,
+    hour_in,
+    hour_of,
+    object_name,
+)
+from schemas.scalars import Time
 from schemas.topics import DIGESTS
 from tests import stores
 from tests.broker import MockBroker
@@ -241,7 +253,10 @@ def test_an_object_that_came_from_elsewhere_is_told_once_its_hour_is_sealed(fold
     assert not found.wrong
     assert "1 objects are of hours that are not sealed yet" in "".join(found.notes)
     forger.vault.put(planted, forger.vault.get(part.name))
-    assert places(verified(folder)) == {planted}
+    # Of a later hour, but of offsets that the partition has already.
+    again = part.name.replace("date=2026-01-05", "date=2026-01-06")
+    forger.vault.put(again, forger.vault.get(part.name))
+    assert places(verified(folder)) == {planted, again}
 
 
 def test_what_is_no_object_is_told(folder: Path, forger: Forger) -> None:
@@ -352,6 +367,24 @@ def test_an_edited_entry_in_dynamodb_is_named(change: Any, bucket: Custody, aws:
             dynamodb.put_item(TableName=table, Item=item)
     expected = {item["place"]["S"] for item in (*written, *gone)}
     assert places(found) == expected
+
+
+def test_what_a_live_archive_writes_meanwhile_is_no_finding(bucket: Custody, aws: Endpoints) -> None:
+    """Digests are read first and the index last: an entry of an object that came between them was a finding."""
+    forger, index = Forger(BucketVault(bucket)), open_index(bucket)
+    assert index is not None
+    part = forger.parts("fills.v1")[-1]
+    at = Time(forger.digests[-1].hour + 25 * 3_600_000_000)
+    last = forger.rows(part)[-1]
+    row = msgspec.structs.replace(last, offset=part.end, received_at=at, event_id="meanwhile")
+    entries = list(entries_of([row], object_name(LOG, part.topic, part.partition, hour_of(at), part.end)))
+    index.put(entries)
+    try:
+        assert not verified_bucket(bucket).wrong
+    finally:
+        for own in entries:
+            key = {"event_id": {"S": own.event_id}, "place": {"S": own.place}}
+            boto3.client("dynamodb").delete_item(TableName=bucket.index, Key=key)
 
 
 def test_the_archive_in_s3_is_whole_again(bucket: Custody, aws: Endpoints) -> None:
