@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from schemas.archive import (
     Received,
     Row,
     content_of,
+    hour_in,
     hour_of,
     link_of,
     object_name,
@@ -92,7 +94,8 @@ class Verification:
                     self.findings.add(place, f"the texts of rulebook {label}, which it names, among the facts", "none")
         if self.index is not None:
             # A live archive goes on meanwhile: what it has written since waits for its digest.
-            passed_over = lambda name: name in self._passed_over or _waits(chains, name)  # noqa: E731
+            # An object has thousands of entries, and is looked at once.
+            passed_over = cache(lambda name: name in self._passed_over or _waits(chains, name))
             self._entries.check(self.index, passed_over, self.log, self.findings)
         check_published(chains, self.published, self.findings)
         return self.findings
@@ -244,11 +247,14 @@ class Verification:
 def _waits(chains: Chains, name: str) -> bool:
     """Whether an object by its name is of an hour that is not sealed yet, behind all that its partition has."""
     found = _NAME.fullmatch(name)
-    if found is None or (chain := chains.get(found["log"])) is None:
-        return found is not None
-    over = int(Time.parse(f"{found['date']}T{found['hour']}:00:00Z")) + _HOUR
+    hour = hour_in(name)
+    if found is None or hour is None:
+        return False
+    chain = chains.get(found["log"])
+    if chain is None:
+        return True
     end = max(
         (own.end for own in chain[-1].heads if (own.topic, own.partition) == (found["topic"], int(found["partition"]))),
         default=0,
     )
-    return over > chain[-1].hour + chain[-1].seconds * 1_000_000 and int(found["begin"]) >= end
+    return hour + _HOUR > chain[-1].hour + chain[-1].seconds * 1_000_000 and int(found["begin"]) >= end
