@@ -28,6 +28,11 @@ class Parameter(pydantic.BaseModel, Generic[Value], extra="forbid"):
     source: str = pydantic.Field(min_length=10)
 
 
+#: A number above zero. Named once, and here: pydantic keeps the model of a type in the module that was the first to ask
+#: for it, and a worker may import modules in another order than whoever pickles for it.
+Positive = Parameter[pydantic.PositiveFloat]
+
+
 def load(kind: Kind, name: str, model: type[Model]) -> tuple[Model, str]:
     """conf/KIND/NAME.yaml, or the file of a path that ends in .yaml, as a model, and its text.
 

@@ -9,11 +9,9 @@ from typing import Literal
 
 import pydantic
 
-from pipeline.configuration import Parameter, load
+from pipeline.configuration import Positive, load
 from schemas.archive import hour_in, topic_in
 from schemas.topics import BY_NAME
-
-Years = Parameter[pydantic.PositiveFloat]
 
 
 class Hold(pydantic.BaseModel, extra="forbid"):
@@ -71,7 +69,7 @@ class Custody(pydantic.BaseModel, extra="forbid"):
     patience: pydantic.PositiveFloat = 600
     lock: Literal["GOVERNANCE", "COMPLIANCE"] | None = None
     encryption: Literal["AES256", "aws:kms"] | None = None
-    retention: dict[str, Years]
+    retention: dict[str, Positive]
     holds: list[Hold] = []
 
     @pydantic.model_validator(mode="after")

@@ -6,13 +6,12 @@ from typing import Literal
 
 import pydantic
 
-from pipeline.configuration import Parameter, load
+from pipeline.configuration import Positive, load
 from pipeline.day import Manifest
 from pipeline.kafka import Kafka
 from pipeline.registry import JSON, Formats
 from transforms.parse import Bounds
 
-Seconds = Parameter[pydantic.PositiveFloat]
 Clock = Literal["log_append", "arrival"]
 Unit = Literal["blocks", "records"]
 ADDRESS = r"^[^:\s]+:\d+$"
@@ -22,8 +21,8 @@ class Job(pydantic.BaseModel, extra="forbid"):
     """A job file: the number of account shards, and how far ahead of its arrival a record's own time may be."""
 
     shards: int = pydantic.Field(ge=1, le=64)
-    price_ahead: Seconds
-    fill_ahead: Seconds
+    price_ahead: Positive
+    fill_ahead: Positive
 
     def bounds(self, manifest: Manifest | None) -> Bounds:
         """What the times of a day's records must lie in; None live."""

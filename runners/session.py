@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ class FlinkSession:
         return answer.json() if answer.text else {}
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint under a cluster's folder of them, whichever job made it."""
-    complete = sorted(folder.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime_ns)
-    return complete[-1].parent if complete else None
+def last_checkpoint(folder: Path, jobs: Iterable[str]) -> Path | None:
+    """The newest complete checkpoint of the jobs with these ids, under a cluster's folder of checkpoints."""
+    complete = [file for job in jobs for file in (folder / job).glob("chk-*/_metadata")]
+    newest = max(complete, key=lambda file: file.stat().st_mtime_ns, default=None)
+    return None if newest is None else newest.parent

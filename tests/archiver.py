@@ -55,7 +55,7 @@ def wait_until(holds: Callable[[], bool], timeout: float = 300) -> None:
     """An AssertionError after `timeout` seconds, which a run hangs for."""
     deadline = time.monotonic() + timeout
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.5)
 
 

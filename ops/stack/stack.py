@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ops.stack.flink import FlinkCluster
 from ops.stack.service import HOST, Service, ServiceError, services, stop
 from pipeline.job import LiveJob, load_live_job
 from runners.artifact import BUILD
-from runners.session import FlinkSession, last_checkpoint
+from runners.session import FlinkSession, SessionError, last_checkpoint
 
 FOLDER = BUILD / "stack"
 
@@ -99,7 +100,7 @@ class Stack:
         """Hand the job to the cluster and wait until it runs: cold from a snapshot, from a savepoint, from its last
         checkpoint, or anew."""
         job = self.job
-        resume = None if snapshot else resume or last_checkpoint(self.flink.checkpoints)
+        resume = None if snapshot else resume or self.checkpoint
         begin = resume or snapshot
         told(f"the job {job.name}" + (f", from {begin.name}" if begin else ""))
         # In a process of its own, with which Beam's job server ends.
@@ -112,9 +113,30 @@ class Stack:
         )
         if submitted.returncode:
             raise ServiceError(f"{submitted.stdout[-2000:]}{submitted.stderr[-2000:]}")
+        self._note_id()
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The job's last; the cluster keeps those of the archive, too, each by its job's id."""
+        ids = self._ids.read_text().split() if self._ids.exists() else []
+        return last_checkpoint(self.flink.checkpoints, ids)
+
+    @property
+    def _ids(self) -> Path:
+        """Every id that the job has had, a line each."""
+        return self.folder / f"{self.job.name}.ids"
+
+    def _note_id(self) -> None:
+        found = self.session.job(self.job.name)
+        if found is not None:
+            with self._ids.open("a") as ids:
+                ids.write(f"{found.id}\n")
 
     def stop(self, told: Told = lambda _: None) -> list[str]:
         """End exactly what was started here, the last first; their names."""
+        # It may have been submitted by hand.
+        with suppress(SessionError):
+            self._note_id()
         ended = services(self.folder)[::-1]
         for name in ended:
             told(name)

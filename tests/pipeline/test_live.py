@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from ops.archive import archive_live
+from ops.capture import Log
 from ops.generate import write_day
 from ops.stack.stack import Stack
 from ops.stream import Pace, stream
-from tests import deadlines, live
+from pipeline.archive import TOPICS, last_digest
+from pipeline.custody import load_custody
+from pipeline.store import FolderStore
+from tests import archiver, deadlines, live
 from tests.engines import needed
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -57,6 +64,30 @@ def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path,
     assert published["audit.v1"]
     for topic, lines in replayed.items():
         assert published[topic] == lines, topic
+
+
+@pytest.mark.parametrize("stack", ["blocks"], indirect=True)
+def test_what_was_on_the_topics_is_archived_whole_though_its_workers_are_killed(stack: Stack, tmp_path: Path) -> None:
+    """On Flink the archive goes on by itself; what was streamed before is enough to keep."""
+    job, store = stack.job, tmp_path / "store"
+    custody = load_custody("folder").model_copy(update={"store": str(store), "seconds": 5, "records": 300})
+    ends = Log(job.kafka, TOPICS).ends()
+    archive_live(stack.file, custody, "flink")
+    archiver.wait_until(lambda: last_digest(FolderStore(store), job.name) is not None)
+    for worker in live.workers(stack, "margin-boot-python"):
+        # Of those that were found, some end with others.
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    now = round(time.time() * 1e6)
+    archiver.wait_until(lambda: archiver.sealed(FolderStore(store), job) > now)
+    archiver.check_it_is_whole(job, custody, ends, tmp_path / "again")
+    # Nor is the risk job begun from a checkpoint of the archive's.
+    risk, archive = (stack.session.job(name) for name in (job.name, f"{job.name}-archive"))
+    assert risk is not None
+    assert archive is not None
+    assert stack.checkpoint is not None
+    assert stack.checkpoint.parent.name == risk.id
+    assert any((stack.flink.checkpoints / archive.id).glob("chk-*"))
 
 
 def kill_the_worker(stack: Stack) -> None:
