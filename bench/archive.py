@@ -4,7 +4,7 @@ usage: python -m bench.archive [--records N] [--asked N]
 
 A crash day says how large records are and how many have an entry in the index; it is archived into a folder, and what
 is there is put into moto's S3 and DynamoDB Local. What is asked are N account-days of a folder of 20 days of margin
-figures, made once in build/bench; two of these days are in a bucket, too, with the entries of who is asked for.
+figures, made once in build/bench; all of them are in a bucket, too, with the entries of who is asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from rich.progress import track
 
 from bench.prices import INFREQUENT, MILLION, STANDARD, cost_of_question, costs
 from ops.audit.question import Question
@@ -50,8 +51,8 @@ FOLDER, RESULTS = BUILD / "bench", Path(__file__).with_name("results")
 ACCOUNTS, DAYS, HOURS, RECORDS = 10_000, 20, 7, 10_000
 FIRST = dt.datetime(2026, 1, 5, 14, tzinfo=dt.UTC)
 LAG = 300_000
-#: Entries that are written, and days that are in the bucket, too.
-ENTRIES, IN_BUCKET = 20_000, 2
+#: Entries that are written.
+ENTRIES = 20_000
 YEARS = 6
 
 
@@ -234,16 +235,15 @@ def asked_of_folder(folder: Path, records: int, count: int) -> list[tuple[str, s
     ]  # fmt: skip
 
 
-def asked_of_bucket(folder: Path, count: int) -> tuple[list[tuple[str, str]], int, int]:
-    """The same of days in a bucket with its index; records and objects of an answer."""
+def asked_of_bucket(folder: Path, records: int, count: int) -> tuple[list[tuple[str, str]], int, int]:
+    """The same of a bucket with its index; records and objects of an answer."""
     custody = custody_of(records=RECORDS)
     create_bucket(custody)
     store, kept, index = open_store(custody), FolderStore(folder), DynamoIndex(custody)
-    asked = questions(count, IN_BUCKET, 3)
+    asked = questions(count, DAYS, 3)
     owners = {question.keys[0] for question in asked}
-    dates = {str(FIRST.date() + dt.timedelta(days=day)) for day in range(IN_BUCKET)}
-    names = [name for date in sorted(dates) for name in kept.names(f"records/topic={MARGIN_CALC.name}/date={date}/")]
-    for name in names:
+    names = list(kept.names(f"records/topic={MARGIN_CALC.name}/"))
+    for name in track(names, "into the bucket"):
         content = kept.get(name) or b""
         store.put(name, content)
         index.put(entry for entry in entries_of(decode_rows(content, MARGIN_CALC.name), name) if entry.key in owners)
@@ -252,8 +252,8 @@ def asked_of_bucket(folder: Path, count: int) -> tuple[list[tuple[str, str]], in
     assert answers[:20] == same, "the two answer alike"
     objects = [len({entry.object for entry in index.of_key(q.keys[0], q.begin, q.end)}) for q in asked[:20]]
     found = round(float(np.mean([len(answer) for answer in answers])))
-    where = f"in S3 (moto), by the index (DynamoDB Local), {len(names)} objects of {IN_BUCKET} of these days"
-    title = f"{count} account-days of {found} records {where}"
+    where = f"of {records:,} in S3 (moto), {len(names):,} objects, by the index (DynamoDB Local)"
+    title = f"{count} account-days of {found} records, {where}"
     return [(f"{title}: p50; p99; longest, ms", quantiles(taken))], found, round(float(np.mean(objects)))
 
 
@@ -288,7 +288,7 @@ def main() -> None:
         template = next(row.value for row in crash.rows if row.topic == MARGIN_CALC.name)
         big = many_days(args.records, from_json(MarginCalc, template))
         rows += asked_of_folder(big, args.records, args.asked)
-        of_bucket, records, objects = asked_of_bucket(big, args.asked // 2)
+        of_bucket, records, objects = asked_of_bucket(big, args.records, args.asked)
         share = sum(1 for name, own in crash.objects.items() for _ in entries_of(own, name)) / len(crash.rows)
         per_object = len(crash.rows) / len(crash.objects)
         rows += of_bucket + paid(stored, entry, share, per_object, records, objects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from ops.audit.options import CustodyName, Folder
 from ops.terminal import console, explained
+from schemas.archive import HourDigest
 
 app = typer.Typer()
 
@@ -125,13 +127,19 @@ def show_backlog(file: str, custody: Any) -> None:
 
     job = load_live_job(file)
     last = last_digest(open_store(custody), job.name)
-    sealed = {} if last is None else {(own.topic, own.partition): own.end for own in last.heads}
-    waiting: dict[str, int] = dict.fromkeys(TOPICS, 0)
-    for (topic, partition), end in Log(job.kafka, TOPICS).ends().items():
-        waiting[topic] += end - sealed.get((topic, partition), 0)
+    waiting = unsealed(last, Log(job.kafka, TOPICS).ends())
     until = "none yet" if last is None else f"{last.hour.text()}, {last.seconds} s"
     table = text_table(f"last digest: {until}", "topic", "not sealed yet", right="not sealed yet")
     for topic, count in waiting.items():
         if count:
             table.add_row(topic, f"{count:,}")
     console.print(table if any(waiting.values()) else f"last digest: {until}; nothing waits")
+
+
+def unsealed(last: HourDigest | None, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
+    """By topic, how many records lie between a log's last digest, if it has one, and the ends of its partitions."""
+    sealed = {} if last is None else {(own.topic, own.partition): own.end for own in last.heads}
+    waiting: dict[str, int] = {}
+    for place, end in ends.items():
+        waiting[place[0]] = waiting.get(place[0], 0) + end - sealed.get(place, 0)
+    return waiting

@@ -25,9 +25,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from ops.archive import unsealed
 from pipeline.job import LiveJob
 from pipeline.kafka import Kafka
 from pipeline.registry import JSON, Formats, RegistryError
+from schemas.archive import HourDigest, read_digest
 from schemas.errors import UserError
 from schemas.outputs import Level
 from schemas.scalars import Time, decode_scalar
@@ -35,6 +37,7 @@ from schemas.topics import (
     ACCOUNTS_STATE,
     ALERTS,
     DEADLETTER,
+    DIGESTS,
     INPUTS,
     LIQUIDATIONS,
     MARGIN_CALLS,
@@ -56,6 +59,9 @@ BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 1800)
 
 #: How long a broker may take to answer, and how often it is asked where the inputs end, seconds.
 TIMEOUT, EVERY = 10.0, 2.0
+
+#: How many digests of a partition are looked at for the last of the job: its topic may have those of others.
+RECENT = 100
 
 
 class ExporterError(UserError, RuntimeError):
@@ -79,16 +85,23 @@ class Exporter:
     A partition that is added to a topic is seen by an exporter that starts after it.
     """
 
-    def __init__(self, kafka: Kafka, registry: CollectorRegistry, formats: Formats = JSON) -> None:
-        """Connect, and register the metrics. Raises ExporterError, or KafkaException where no broker answers."""
-        self.group, self.decode = kafka.group, formats.decoder()
+    def __init__(self, kafka: Kafka, registry: CollectorRegistry, formats: Formats = JSON, log: str = "margin") -> None:
+        """Connect, and register the metrics; log: the name of the job's archive. Raises ExporterError, or
+        KafkaException where no broker answers."""
+        self.group, self.log, self.decode = kafka.group, log, formats.decoder()
         self.admin = AdminClient(kafka.client())
         self.consumer = kafka.reader("exporter")
         self.inputs = self._places(topic.name for topic in INPUTS)
         #: By topic and partition, where what is counted begins.
         self.begin = self._ends([*self.inputs, *self._places(topic.name for topic in OUTPUTS)])
         whole = {ACCOUNTS_STATE.name: OFFSET_BEGINNING}
-        self.consumer.assign([TopicPartition(*key, whole.get(key[0], end)) for key, end in self.begin.items()])
+        digests = self._ends(self._places([DIGESTS]))
+        self.consumer.assign(
+            [TopicPartition(*key, whole.get(key[0], end)) for key, end in self.begin.items()]
+            + [TopicPartition(*key, max(0, end - RECENT)) for key, end in digests.items()]
+        )
+        #: The archive's last; None: none was published.
+        self.digest: HourDigest | None = None
         self.levels: dict[str, str] = {}
         #: When the broker appended the newest input, and the newest as_of published; seconds.
         self.appended = self.newest = -math.inf
@@ -113,6 +126,8 @@ class Exporter:
         self.left = gauge(
             "margin_consumer_lag_records", "From the job's committed offset to an input's end.", "topic", "partition"
         )
+        self.sealed = gauge("margin_archive_sealed_timestamp_seconds", "Until when the archive is sealed, Unix time.")
+        self.unsealed = gauge("margin_archive_backlog_records", "From what the archive has sealed to the end.", "topic")
         self.counted: dict[str, tuple[Counter, tuple[str, ...]]] = {}
         for topic, name, what, labels in COUNTED:
             counter = Counter(name, what, labels, registry=registry)
@@ -131,7 +146,8 @@ class Exporter:
             self.accounts.labels(level)
         for unread in ("record", "broker"):
             self.errors.labels(unread)
-        self.behind.set(math.nan)
+        for unknown in (self.behind, self.sealed):
+            unknown.set(math.nan)
 
     def _places(self, names: Iterable[str]) -> list[TopicPartition]:
         wanted, known = list(names), self.consumer.list_topics(timeout=TIMEOUT).topics
@@ -155,6 +171,8 @@ class Exporter:
             elif message.topic() in _INPUTS:
                 self.taken.labels(message.topic()).inc()
                 self.appended = max(self.appended, message.timestamp()[1] / 1e3)
+            elif message.topic() == DIGESTS:
+                self.seal(bytes(message.value() or b""))
             else:
                 self.take(message)
         return len(messages)
@@ -189,6 +207,17 @@ class Exporter:
         if "produced_at" in headers:
             self.made.labels(topic).observe((int(headers["produced_at"]) - as_of) / 1e6)
 
+    def seal(self, payload: bytes) -> None:
+        """Take in one digest of the archive."""
+        try:
+            digest = read_digest(payload)
+        except msgspec.DecodeError:
+            self.errors.labels("record").inc()
+            return
+        if digest.log == self.log and (self.digest is None or digest.hour > self.digest.hour):
+            self.digest = digest
+            self.sealed.set(digest.hour / 1e6 + digest.seconds)
+
     def _stand(self, account: str, level: str) -> None:
         before = self.levels.get(account)
         if before != level:
@@ -217,6 +246,10 @@ class Exporter:
             if place.offset >= 0:
                 left = ends[place.topic, place.partition] - place.offset
                 self.left.labels(place.topic, place.partition).set(left)
+        if self.digest is not None:
+            waiting = unsealed(self.digest, self._ends(TopicPartition(*place) for place in self.begin))
+            for topic, count in waiting.items():
+                self.unsealed.labels(topic).set(count)
 
     def follow(self) -> None:
         """Consume and measure until interrupted; brokers that are away are counted and waited for."""
@@ -250,7 +283,7 @@ _DECODER = msgspec.json.Decoder(_Said, dec_hook=decode_scalar)
 
 def export(job: LiveJob, port: int, host: str) -> None:
     """Serve /metrics until interrupted. Raises ExporterError, KafkaException, or OSError where the port is taken."""
-    exporter = Exporter(job.kafka, REGISTRY, job.formats)
+    exporter = Exporter(job.kafka, REGISTRY, job.formats, job.name)
     server, _ = start_http_server(port, host)
     try:
         exporter.follow()

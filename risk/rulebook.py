@@ -279,6 +279,11 @@ class Rulebook:
             raise ValueError("heartbeat, firm_interval: expected at least a second")
         if (self.stock is None) != (self.options is None):
             raise ValueError("stock, options: expected both or neither")
+        if self.liquidation and self.liquidation.buffer < self.call_release:
+            raise ValueError(
+                f"liquidation.buffer: expected call_release {self.call_release:g} or more, or a call outlasts what "
+                f"is sold for it, found {self.liquidation.buffer:g}"
+            )
         points = next(iter(self.portfolio.points.values()), ()) if self.portfolio else self.tims_moves
         if len(points) != len(self.tims_moves):
             raise ValueError(

@@ -14,6 +14,18 @@ settings.register_profile("margin", settings(), deadline=None)
 settings.load_profile("margin")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Engines take turns: two at once on two cores are slow, and what is made for a module would be made twice.
+
+    pytest-xdist 3.8 groups by a name that pytest 9.2 no longer reads, and says nothing.
+    """
+    if config.getoption("loadgroup", default=False):
+        for item in items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid}: pytest-xdist keeps no groups with this pytest; see pyproject.toml")
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     """S3 and DynamoDB of this session, started on first use."""

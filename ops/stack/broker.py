@@ -90,25 +90,23 @@ def create_topics(kafka: Kafka, *, partitions: int = 1) -> list[str]:
     """
     admin = AdminClient(kafka.client())
     missing = {*BY_NAME, DIGESTS} - admin.list_topics(timeout=30).topics.keys()
-    wanted = [
-        NewTopic(
-            name,
-            partitions,
-            1,
-            config={
-                # The clock of the graph (design 1B), whose policy fails at once on a topic without it; of outputs it
-                # says when they could be read.
-                "message.timestamp.type": "LogAppendTime",
-                "cleanup.policy": "compact" if name in COMPACTED else "delete",
-                # The archive has a week to read what is compacted afterwards.
-                "min.compaction.lag.ms": str(7 * 86_400_000 if name in COMPACTED else 0),
-            },
-        )
-        for name in sorted(missing)
-    ]
+    wanted = [NewTopic(name, partitions, 1, config=_settings(name)) for name in sorted(missing)]
     for name, made in admin.create_topics(wanted).items() if wanted else ():
         try:
             made.result(30)
         except KafkaException as error:
             raise ServiceError(f"topic {name} could not be created: {error}") from error
     return sorted(missing)
+
+
+def _settings(name: str) -> dict[str, str]:
+    found = {
+        # The clock of the graph (design 1B), whose policy fails at once on a topic without it; of outputs it says when
+        # they could be read.
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "compact" if name in COMPACTED else "delete",
+        # The archive has a week to read what is compacted afterwards.
+        "min.compaction.lag.ms": str(7 * 86_400_000 if name in COMPACTED else 0),
+    }
+    # A digest that is gone proves nothing, and a day has 24.
+    return found | ({"retention.ms": "-1"} if name == DIGESTS else {})

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -19,9 +20,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.exporter import COUNTED, Exporter, ExporterError, behind
+from schemas.archive import Head, HourDigest, digest_json
 from schemas.inputs import Cash
 from schemas.scalars import Money, Time
-from schemas.topics import INPUTS, OUTPUTS
+from schemas.topics import DIGESTS, INPUTS, OUTPUTS
 from tests import days
 from tests.broker import MockBroker
 from tests.days import at
@@ -30,7 +32,7 @@ from transforms import fold as folds
 from transforms import unbounded
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-TOPICS = [topic.name for topic in (*INPUTS, *OUTPUTS)]
+TOPICS = [*(topic.name for topic in (*INPUTS, *OUTPUTS)), DIGESTS]
 NOW = Time.parse("2026-11-25T08:00:00Z")
 
 #: Of Flink 1.19's reporter, seen in a scrape of a live job.
@@ -158,6 +160,31 @@ def test_inputs_are_counted_without_pulses_and_say_how_far_the_job_is_behind(
     }
 
 
+def test_the_archive_says_until_when_it_is_sealed_and_what_waits(
+    broker: MockBroker, exporter: Exporter, registry: CollectorRegistry
+) -> None:
+    before = scraped(registry)
+    assert math.isnan(before["margin_archive_sealed_timestamp_seconds",])
+    assert not {key for key in before if key[0] == "margin_archive_backlog_records"}
+    for _ in range(3):
+        publish(broker, "prices.v1", 1, {"symbol": "S"})
+    hour = Time.parse("2026-11-25T07:00:00Z")
+    head = Head(topic="prices.v1", partition=0, end=2, link="l")
+    last = HourDigest(log="margin", hour=hour, seconds=3600, parts=(), facts=(), previous="p", heads=(head,))
+    others = msgspec.structs.replace(last, log="another", hour=NOW)
+    for digest in (last, others, msgspec.structs.replace(last, hour=Time(hour - 3600 * 10**6), heads=())):
+        broker.send(DIGESTS, digest_json(digest))
+    broker.send(DIGESTS, b"no digest")
+    read(exporter, 7)
+    exporter.measure()
+    found = scraped(registry)
+    assert found["margin_archive_sealed_timestamp_seconds",] == NOW / 1e6
+    # Of the others, what was published before: alerts.v1 and accounts.state.v1.
+    backlog = {key[1]: n for key, n in found.items() if key[0] == "margin_archive_backlog_records"}
+    assert {topic: n for topic, n in backlog.items() if n} == {"prices.v1": 1, "alerts.v1": 1, "accounts.state.v1": 1}
+    assert found["margin_exporter_errors_total", "record"] == 1
+
+
 def test_there_is_no_lag_without_an_input_and_an_output() -> None:
     assert math.isnan(behind(-math.inf, -math.inf))
     assert math.isnan(behind(5.0, -math.inf))
@@ -214,6 +241,7 @@ def test_every_expression_parses() -> None:
 
 def test_every_metric_of_the_dashboard_is_exposed(exporter: Exporter, registry: CollectorRegistry) -> None:
     exporter.left.labels("prices.v1", "0")
+    exporter.unsealed.labels("prices.v1")
     fold, cash = days.fold_of(), Cash(cash_id="D", account_id="A", amount=Money(1), kind="DEPOSIT", arrived_at=at(30))
     counts = counts_of(fold.advance(fold.start(), [days.by_topic([cash])], at(60)))
     known = {name for name, *_ in scraped(registry)} | FLINK | {OPERATOR + name for name in (*counts, *AROUND)}

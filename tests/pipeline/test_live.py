@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 
 from ops.archive import archive_live
 from ops.capture import Log
@@ -18,6 +19,7 @@ from ops.stream import Pace, stream
 from pipeline.archive import TOPICS, last_digest
 from pipeline.custody import load_custody
 from pipeline.store import FolderStore
+from schemas.topics import DIGESTS
 from tests import archiver, deadlines, live
 from tests.engines import needed
 
@@ -67,9 +69,14 @@ def test_what_was_published_live_is_what_a_replay_gives(stack: Stack, day: Path,
 
 
 @pytest.mark.parametrize("stack", ["blocks"], indirect=True)
-def test_what_was_on_the_topics_is_archived_whole_though_its_workers_are_killed(stack: Stack, tmp_path: Path) -> None:
-    """On Flink the archive goes on by itself; what was streamed before is enough to keep."""
+def test_what_is_on_the_topics_is_archived_whole_though_its_workers_are_killed(
+    stack: Stack, day: Path, tmp_path: Path
+) -> None:
+    """On Flink the archive goes on by itself."""
     job, store = stack.job, tmp_path / "store"
+    with live.Markers(job) as markers:
+        stream(day, job.kafka, Pace(rate=800), limit=3000)
+        markers.settle()
     custody = load_custody("folder").model_copy(update={"store": str(store), "seconds": 5, "records": 300})
     ends = Log(job.kafka, TOPICS).ends()
     archive_live(stack.file, custody, "flink")
@@ -88,6 +95,15 @@ def test_what_was_on_the_topics_is_archived_whole_though_its_workers_are_killed(
     assert stack.checkpoint is not None
     assert stack.checkpoint.parent.name == risk.id
     assert any((stack.flink.checkpoints / archive.id).glob("chk-*"))
+
+
+@pytest.mark.parametrize("stack", ["blocks"], indirect=True)
+def test_digests_stay_on_the_broker(stack: Stack) -> None:
+    """Those of a year ago prove what the archive was then; a broker's own week would not."""
+    asked = ConfigResource(ConfigResource.Type.TOPIC, DIGESTS)
+    (settings,) = AdminClient(stack.job.kafka.client()).describe_configs([asked]).values()
+    assert settings.result(30)["retention.ms"].value == "-1"
+    assert settings.result(30)["cleanup.policy"].value == "delete"
 
 
 def kill_the_worker(stack: Stack) -> None:

@@ -163,6 +163,8 @@ def test_tiers_rise_to_infinity(write: Write, name: str, bounds: list[float]) ->
     [
         ("parameters", {"severe_move": -0.5}, "severe_move: expected one of spy_moves"),
         ("parameters", {"warning_entry": 0.2}, "warning_release: expected at or above warning_entry"),
+        ("parameters", {"call_release": 0.03}, "liquidation.buffer: expected call_release 0.03 or more"),
+        ("liquidation", {"buffer": 0.01}, "liquidation.buffer: expected call_release 0.02 or more"),
         ("parameters", {"long_rate": 0.0}, "long_rate, short_rate: expected above 0"),
         ("portfolio", {"points": dict(FINRA_POINTS, equity=[-0.1, 0.1])}, "portfolio.points: expected as many"),
         ("portfolio", {"points": {"equity": [-0.1, 0.1]}}, "portfolio.points: expected broad_index, equity"),

@@ -31,7 +31,7 @@ PLAIN = LiquidationRules(
     spread=0,
     automatic=False,
 )
-QUICK = dataclasses.replace(RULES, persist=1800, liquidation=PLAIN)
+QUICK = dataclasses.replace(RULES, call_release=0.0, persist=1800, liquidation=PLAIN)
 #: 2,500 are missing at 50 a share: 200 shares free them.
 NAME = "A/PROPOSAL/2026-01-06T15:31:00Z"
 
