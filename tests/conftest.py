@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("loadgroup", default=False):
         for item in items:
             if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
-                raise pytest.UsageError(f"{item.nodeid}: pytest-xdist keeps no groups with this pytest; see pyproject.toml")
+                raise RuntimeError(f"{item.nodeid}: pytest-xdist keeps no groups with this pytest; see pyproject.toml")
 
 
 @pytest.fixture(scope="session")
