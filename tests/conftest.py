@@ -16,7 +16,7 @@ settings.load_profile("margin")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Engines take turns: two at once on two cores are slow, and what is made for a module would be made twice.
+    """What is made for the tests of a group, a broker and a cluster, is made once.
 
     pytest-xdist 3.8 groups by a name that pytest 9.2 no longer reads, and says nothing.
     """

@@ -23,7 +23,7 @@ from schemas.topics import DIGESTS
 from tests import archiver, deadlines, live
 from tests.engines import needed
 
-pytestmark = pytest.mark.xdist_group("engines")
+pytestmark = pytest.mark.xdist_group("live")
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_what_is_on_the_topics_is_archived_whole_though_its_workers_are_killed(
 def test_digests_stay_on_the_broker(stack: Stack) -> None:
     """Those of a year ago prove what the archive was then; a broker's own week would not."""
     asked = ConfigResource(ConfigResource.Type.TOPIC, DIGESTS)
-    (settings,) = AdminClient(stack.job.kafka.client()).describe_configs([asked]).values()
-    assert settings.result(30)["retention.ms"].value == "-1"
-    assert settings.result(30)["cleanup.policy"].value == "delete"
+    admin = AdminClient(stack.job.kafka.client())
+    settings = admin.describe_configs([asked])[asked].result(30)
+    assert (settings["retention.ms"].value, settings["cleanup.policy"].value) == ("-1", "delete")
 
 
 def kill_the_worker(stack: Stack) -> None:

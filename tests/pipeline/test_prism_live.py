@@ -22,7 +22,7 @@ from runners.engine import Run
 from tests import archiver, deadlines, live
 from tests.engines import needed, options_of
 
-pytestmark = pytest.mark.xdist_group("engines")
+pytestmark = pytest.mark.xdist_group("prism")
 
 
 @pytest.fixture(scope="module")

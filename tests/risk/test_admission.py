@@ -18,7 +18,7 @@ from risk.ladder import LIQUIDATION, MARGIN_CALL, RESTRICTION, WARNING
 from risk.rulebook import Rulebook
 from tests.risk.one_account import FINRA, HOUSE, NOW, PLAIN, SEED, Held, account, option, portfolios
 
-FREE = replace(FINRA, liquidation=PLAIN)
+FREE = replace(FINRA, call_release=0.0, liquidation=PLAIN)
 
 
 def order(block: AccountBlock, *legs: tuple[int, float] | tuple[int, float, float], flags: int = 0) -> Answer:

@@ -16,7 +16,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from runners.engine import Run
 from tests.engines import options_of, splitting_prism
 
-pytestmark = pytest.mark.xdist_group("engines")
+pytestmark = pytest.mark.xdist_group("prism")
 
 #: What each job's elements found in the state; the workers are threads of this process.
 FOUND: defaultdict[str, list[int]] = defaultdict(list)
