@@ -116,11 +116,11 @@ class FlinkSession:
     def _call(self, method: str, path: str, **body: Any) -> Any:
         try:
             answer = requests.request(method, f"http://{self.address}{path}", timeout=30, **body)
+            if answer.ok:
+                return answer.json() if answer.text else {}
         except requests.RequestException as error:
             raise SessionError(f"Flink does not answer at {self.address}; `margin up` starts it") from error
-        if not answer.ok:
-            raise SessionError(f"Flink at {self.address} refuses {method} {path}: {answer.text[:300]}")
-        return answer.json() if answer.text else {}
+        raise SessionError(f"Flink at {self.address} refuses {method} {path}: {answer.text[:300]}")
 
 
 def last_checkpoint(folder: Path, jobs: Iterable[str]) -> Path | None:

@@ -136,7 +136,8 @@ class Stack:
         """End exactly what was started here, the last first; their names."""
         # It may have been submitted by hand.
         with suppress(SessionError):
-            self._note_id()
+            if self.flink.jobmanager.process():
+                self._note_id()
         ended = services(self.folder)[::-1]
         for name in ended:
             told(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prometheus_client import start_http_server
 from typer.testing import CliRunner
 
 from ops.cli import app
@@ -39,6 +40,17 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
     job = live.job_file(tmp_path)
     assert "`margin up` starts it" in said("savepoint", "--job", job)
     assert "`margin up` starts it" in said("cancel", "--job", job)
+
+
+def test_a_server_that_is_no_cluster_is_named(tmp_path: Path) -> None:
+    """Spark's pages were at the port that is Flink's own."""
+    server, _ = start_http_server(0, "127.0.0.1")
+    try:
+        job = live.job_file(tmp_path, flink=f"127.0.0.1:{server.server_port}")
+        assert f"Flink does not answer at 127.0.0.1:{server.server_port}" in said("cancel", "--job", job)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_job_file_with_a_mistake_is_named_before_anything_starts(tmp_path: Path) -> None:
