@@ -26,7 +26,7 @@ from pipeline.objects import encode_rows, rows_of
 from pipeline.rules import load_rulebook, texts_of
 from pipeline.sources import RECEIVED, read_file
 from pipeline.store import Store, StoreError, open_store
-from schemas.archive import Fact, HourDigest, content_of, digest_name, fact_name, hour_of, read_digest
+from schemas.archive import Fact, HourDigest, content_of, digest_name, fact_name, hour_in, hour_of, read_digest
 from schemas.codec import to_json
 from schemas.scalars import Time
 from schemas.topics import BY_NAME, DIGESTS, OUTPUTS, SNAPSHOTS
@@ -79,6 +79,7 @@ class _WriteObjects(beam.DoFn):
     def setup(self) -> None:
         self.decode, self.store = self.decoder(), open_store(self.custody)
         self.index = open_index(self.custody)
+        self.sealed = Sealed(self.store, self.log, self.custody.seconds)
 
     def process(self, payload: Encoded) -> Iterator[tuple[str, bytes]]:
         draft = decode_draft(payload)
@@ -92,7 +93,41 @@ class _WriteObjects(beam.DoFn):
             self._COUNTS[name].inc(count)
         part = msgspec.structs.replace(part, content=content_of(content))
         hour = int(hour_of(draft.records[-1].received_at, self.custody.seconds))
-        yield self.log, encode_written(Written(hour, part), self.custody.seconds)
+        written = Written(self.sealed.hour_of(part.name, hour), part)
+        yield self.log, encode_written(written, self.custody.seconds)
+
+
+class Sealed:
+    """What the digests in a store name: begun again from a checkpoint, the job has to make the same ones.
+
+    Flink may show what seals hours an object only after its hour (docs/engines.md), and in time when the same is run
+    again. Another digest of an hour that has one would be refused for ever, so what is in the store holds.
+    """
+
+    def __init__(self, store: Store, log: str, seconds: int) -> None:
+        self.store, self.log, self.span = store, log, seconds * 1_000_000
+        self.first: int | None = None
+        self.named: dict[int, frozenset[str]] = {}
+
+    def hour_of(self, name: str, hour: int) -> int:
+        """The hour whose digest names an object of this hour; where none does, the first from there on without one.
+        Raises StoreError."""
+        if self.first is None:
+            found = hour_in(next(iter(self.store.names(f"digests/log={self.log}/")), ""))
+            self.first = None if found is None else int(found)
+        # No digest is put before the first.
+        hour = max(hour, self.first or 0)
+        while (named := self._named_by(hour)) is not None and name not in named:
+            hour += self.span
+        return hour
+
+    def _named_by(self, hour: int) -> frozenset[str] | None:
+        if hour not in self.named:
+            payload = self.store.get(digest_name(self.log, hour))
+            if payload is None:
+                return None
+            self.named[hour] = frozenset(part.name for part in read_digest(payload).parts)
+        return self.named[hour]
 
 
 class _WriteDigests(beam.DoFn):
