@@ -26,7 +26,17 @@ from pipeline.objects import encode_rows, rows_of
 from pipeline.rules import load_rulebook, texts_of
 from pipeline.sources import RECEIVED, read_file
 from pipeline.store import Store, StoreError, open_store
-from schemas.archive import Fact, HourDigest, content_of, digest_name, fact_name, hour_in, hour_of, read_digest
+from schemas.archive import (
+    Fact,
+    HourDigest,
+    content_of,
+    digest_name,
+    digests_of,
+    fact_name,
+    hour_in,
+    hour_of,
+    read_digest,
+)
 from schemas.codec import to_json
 from schemas.scalars import Time
 from schemas.topics import BY_NAME, DIGESTS, OUTPUTS, SNAPSHOTS
@@ -113,10 +123,12 @@ class Sealed:
         """The hour whose digest names an object of this hour; where none does, the first from there on without one.
         Raises StoreError."""
         if self.first is None:
-            found = hour_in(next(iter(self.store.names(f"digests/log={self.log}/")), ""))
-            self.first = None if found is None else int(found)
+            found = hour_in(next(iter(self.store.names(digests_of(self.log))), ""))
+            if found is None:
+                return hour
+            self.first = int(found)
         # No digest is put before the first.
-        hour = max(hour, self.first or 0)
+        hour = max(hour, self.first)
         while (named := self._named_by(hour)) is not None and name not in named:
             hour += self.span
         return hour
@@ -299,5 +311,5 @@ def _stamp(value: bytes) -> int:
 
 def last_digest(store: Store, log: str) -> HourDigest | None:
     """The newest digest of a log; None where it has none. Raises StoreError."""
-    name = max(store.names(f"digests/log={log}/"), default=None)
+    name = max(store.names(digests_of(log)), default=None)
     return None if name is None else read_digest(store.get(name) or b"")

@@ -172,9 +172,14 @@ def object_name(log: str, topic: str, partition: int, hour: int, begin: int) -> 
     return f"records/topic={topic}/date={date}/hour={time[:2]}/{log}-{partition:05d}-{begin:020d}.parquet"
 
 
+def digests_of(log: str) -> str:
+    """What the names of a log's digests begin with."""
+    return f"digests/log={log}/"
+
+
 def digest_name(log: str, hour: int) -> str:
     """The name of the digest of an hour."""
-    return f"digests/log={log}/{Time(hour).text()[:19].replace(':', '-')}.json"
+    return f"{digests_of(log)}{Time(hour).text()[:19].replace(':', '-')}.json"
 
 
 def fact_name(content: str) -> str:

@@ -29,7 +29,7 @@ from ops.audit.question import Question
 from ops.audit.reader import Reader, rows_in
 from pipeline.objects import SCHEMA, decode_rows
 from pipeline.store import Store, StoreError
-from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, read_digest
+from schemas.archive import HourDigest, Part, Row, content_of, digest_json, digest_name, digests_of, read_digest
 from schemas.errors import UserError
 from schemas.scalars import Time, encode_json
 from transforms.parse import Decode
@@ -156,7 +156,7 @@ def line_of(row: Row) -> bytes:
 
 
 def _digests(store: Store, logs: Iterable[str]) -> dict[str, list[HourDigest]]:
-    return {log: [read_digest(store.get(name) or b"") for name in store.names(f"digests/log={log}/")] for log in logs}
+    return {log: [read_digest(store.get(name) or b"") for name in store.names(digests_of(log))] for log in logs}
 
 
 def _proofs(store: Store, rows: Sequence[Row], digests: dict[str, list[HourDigest]]) -> Iterator[Proof]:

@@ -21,6 +21,7 @@ from schemas.archive import (
     HourDigest,
     content_of,
     digest_name,
+    digests_of,
     fact_name,
     read_digest,
     sealed_digest,
@@ -40,7 +41,7 @@ class PublishedError(UserError, ValueError):
 def read_chains(store: Store, log: str | None, findings: Findings) -> dict[str, list[HourDigest]]:
     """The digests of every log, or of one, by hour; what cannot be read is a finding."""
     chains: dict[str, list[HourDigest]] = {}
-    for name in store.names("digests/" if log is None else f"digests/log={log}/"):
+    for name in store.names("digests/" if log is None else digests_of(log)):
         findings.counts["digests"] += 1
         try:
             digest = read_digest(store.get(name) or b"")
